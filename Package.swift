@@ -1,0 +1,127 @@
+// swift-tools-version: 6.3
+import PackageDescription
+
+// One list for every Swift target. `unsafe` is therefore a compiler-checked word: it appears only in
+// the C boundary, the POSIX disk and the byte codecs (see TidyTests).
+let settings: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .strictMemorySafety(),  // SE-0458
+  .treatAllWarnings(as: .error),  // SE-0480
+  .enableUpcomingFeature("ExistentialAny"),  // SE-0335
+  .enableUpcomingFeature("InternalImportsByDefault"),  // SE-0409
+  .enableUpcomingFeature("MemberImportVisibility"),  // SE-0444
+  .enableUpcomingFeature("NonisolatedNonsendingByDefault"),  // SE-0461
+  .enableUpcomingFeature("InferIsolatedConformances"),  // SE-0470
+  .enableUpcomingFeature("ImmutableWeakCaptures"),  // SE-0481
+]
+
+let argumentParser: Target.Dependency = .product(
+  name: "ArgumentParser", package: "swift-argument-parser")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let metrics: Target.Dependency = .product(name: "Metrics", package: "swift-metrics")
+let metricsTestKit: Target.Dependency = .product(name: "MetricsTestKit", package: "swift-metrics")
+let lifecycle: Target.Dependency = .product(
+  name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
+
+func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+  .target(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+  .testTarget(
+    name: "\(name)Tests", dependencies: [.byName(name: name)] + dependencies,
+    exclude: [], swiftSettings: settings)
+}
+
+let package = Package(
+  name: "penstock",
+  products: [
+    .executable(name: "penstock", targets: ["penstock"])
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+  ],
+  targets: [
+    // C: one module map and one shim header over each system library.
+    .systemLibrary(
+      name: "CMosquitto", pkgConfig: "libmosquitto", providers: [.apt(["libmosquitto-dev"])]),
+    .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
+    .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+    .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
+    .systemLibrary(name: "CLinux"),
+    .target(name: "CChecksum", cSettings: [.unsafeFlags(["-O2"])]),
+
+    // Words and the operating system.
+    module("GatewayCore"),
+    module("Platform", ["CLinux", "GatewayCore"]),
+    module("JSONScanning", ["GatewayCore"]),
+    module("Mosquitto", ["CMosquitto", "GatewayCore", "Platform", logging]),
+
+    // The data path, in order.
+    module(
+      "Ingest",
+      [
+        "GatewayCore", "Platform", "Mosquitto", "Deduplication", "RingJournal", "JSONScanning",
+        logging, metrics, lifecycle,
+      ]),
+    module("Deduplication", ["GatewayCore", "JSONScanning", "CSodium"]),
+    module("RingJournal", ["GatewayCore", "Platform", "CChecksum", logging, metrics]),
+    module("Envelope", ["GatewayCore", "JSONScanning", "CZstd"]),
+    module("Batching", ["GatewayCore", "RingJournal", "Envelope", metrics]),
+    module(
+      "Upstream",
+      [
+        "GatewayCore", "Platform", "Mosquitto", "Batching", "RingJournal", "Envelope", logging,
+        metrics, lifecycle,
+      ]),
+
+    // Composition.
+    module(
+      "GatewayConfiguration",
+      [
+        "CYAML", "GatewayCore", "Mosquitto", "Ingest", "Deduplication", "RingJournal", "Envelope",
+        "Batching", "Upstream", "Observability",
+      ]),
+    module(
+      "Observability",
+      ["GatewayCore", "Platform", logging, metrics, lifecycle, nioCore, nioPosix, nioHTTP1]),
+    module(
+      "Gateway",
+      [
+        "GatewayCore", "Platform", "Ingest", "Batching", "Upstream", "RingJournal",
+        "Deduplication", "Mosquitto", "GatewayConfiguration", "Observability", logging, metrics,
+        lifecycle,
+      ]),
+    module("PumpTelemetry", ["GatewayCore"]),
+    module("Audit", ["GatewayCore", "Platform", "Mosquitto", "Envelope", "PumpTelemetry"]),
+    .executableTarget(
+      name: "penstock",
+      dependencies: [
+        "Gateway", "GatewayConfiguration", "Audit", "PumpTelemetry", "RingJournal", "Mosquitto",
+        "Platform", "GatewayCore", "Observability", argumentParser, logging, lifecycle,
+      ],
+      swiftSettings: settings),
+
+    // Tests.
+    tests("GatewayCore"),
+    tests("Platform", ["GatewayCore"]),
+    tests("JSONScanning", ["GatewayCore"]),
+    tests("Mosquitto", ["GatewayCore", "Platform", "TestSupport"]),
+    tests("Deduplication", ["GatewayCore"]),
+    tests("RingJournal", ["GatewayCore", "Platform"]),
+    tests("Envelope", ["GatewayCore"]),
+    tests("GatewayConfiguration", ["GatewayCore", "Observability"]),
+    tests("Observability", ["GatewayCore", metricsTestKit]),
+    tests("PumpTelemetry", ["GatewayCore"]),
+    .target(
+      name: "TestSupport", dependencies: ["GatewayCore", "Platform"], path: "Tests/TestSupport",
+      swiftSettings: settings),
+  ]
+)

@@ -1,0 +1,87 @@
+package import Glibc
+
+/// Owns one descriptor. Closed exactly once: by `close()`, which can report an error, or by deinit.
+package struct FileDescriptor: ~Copyable, Sendable {
+  /// Borrowed; valid while the owner lives.
+  package let raw: Int32
+
+  package init(owning raw: Int32) {
+    precondition(raw >= 0, "a descriptor that was opened")
+    self.raw = raw
+  }
+
+  /// Close, and say so when the kernel reports a late write error (close(2)).
+  package consuming func close() throws(SystemError) {
+    let raw = self.raw
+    discard self
+    // EINTR: on Linux the descriptor is gone all the same.
+    if Glibc.close(raw) != 0 && errno != EINTR { throw SystemError("close") }
+  }
+
+  deinit { _ = Glibc.close(raw) }
+}
+
+/// Small files read or replaced as a whole. Not for the journal.
+package enum File {
+  /// The bytes of a file of at most `byteCountMax` bytes.
+  package static func readSmall(_ path: String, byteCountMax: Int) throws(SystemError) -> [UInt8] {
+    let descriptor = try open(path, flags: O_RDONLY)
+    var bytes: [UInt8] = []
+    var chunk = [UInt8](repeating: 0, count: 4096)
+    while true {
+      let count = unsafe read(descriptor.raw, &chunk, chunk.count)
+      if count < 0 {
+        if errno == EINTR { continue }
+        throw SystemError("read \(path)")
+      }
+      if count == 0 { return bytes }
+      if bytes.count + count > byteCountMax { throw SystemError("read \(path)", code: EFBIG) }
+      bytes.append(contentsOf: chunk[..<count])
+    }
+  }
+
+  /// Replaces `path` so that after a crash either the old or the new content is there: temporary
+  /// file in the same directory, fsync, rename, fsync of the directory. Mode 0600.
+  package static func replace(_ path: String, with bytes: [UInt8]) throws(SystemError) {
+    let temporary = path + ".new"
+    let descriptor = try open(temporary, flags: O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600)
+    var written = 0
+    while written < bytes.count {
+      let count = unsafe bytes[written...].withUnsafeBytes {
+        unsafe write(descriptor.raw, $0.baseAddress, $0.count)
+      }
+      if count < 0 {
+        if errno == EINTR { continue }
+        throw SystemError("write \(temporary)")
+      }
+      written += count
+    }
+    if fsync(descriptor.raw) != 0 { throw SystemError("fsync \(temporary)") }
+    if unsafe rename(temporary, path) != 0 { throw SystemError("rename \(temporary) to \(path)") }
+    try syncDirectory(of: path)
+  }
+
+  /// Makes a name in the directory that holds `path` durable.
+  package static func syncDirectory(of path: String) throws(SystemError) {
+    let directory = directoryName(of: path)
+    let descriptor = try open(directory, flags: O_RDONLY | O_DIRECTORY)
+    if fsync(descriptor.raw) != 0 { throw SystemError("fsync \(directory)") }
+  }
+
+  /// open(2) with O_CLOEXEC always on, retried on EINTR.
+  package static func open(
+    _ path: String, flags: Int32, mode: mode_t = 0
+  ) throws(SystemError) -> FileDescriptor {
+    while true {
+      let raw = unsafe Glibc.open(path, flags | O_CLOEXEC, mode)
+      if raw >= 0 { return FileDescriptor(owning: raw) }
+      if errno != EINTR { throw SystemError("open \(path)") }
+    }
+  }
+
+  /// The part before the last slash; `.` for a bare name, `/` for the root.
+  package static func directoryName(of path: String) -> String {
+    guard let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")) else { return "." }
+    return slash == path.utf8.startIndex ? "/" : String(path[..<slash])
+  }
+}

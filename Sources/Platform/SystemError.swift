@@ -1,0 +1,20 @@
+import Glibc
+
+/// A failed system call: which one, on what, and errno.
+package struct SystemError: Error, Hashable, Sendable, CustomStringConvertible {
+  package let code: Int32
+  package let operation: String
+
+  package init(_ operation: String, code: Int32 = errno) {
+    self.code = code
+    self.operation = operation
+  }
+
+  /// The C library's text for the code.
+  package var reason: String {
+    guard let text = unsafe strerror(code) else { return "error \(code)" }
+    return unsafe String(cString: text)
+  }
+
+  package var description: String { "\(operation): \(reason) (errno \(code))" }
+}

@@ -1,0 +1,51 @@
+import CLinux
+import Glibc
+
+/// One named POSIX thread that runs a body to its end. `async` callers wait with `run`.
+package enum Thread {
+  /// Runs `body` on a fresh thread of its own and returns what it returns. The calling task is
+  /// suspended, no pool thread is blocked. Cancellation is not forwarded: tell the body through the
+  /// state it watches (see `withTaskCancellationHandler`).
+  package static func run<Success: Sendable>(
+    name: String, _ body: @escaping @Sendable () throws -> Success
+  ) async throws -> Success {
+    try await withCheckedThrowingContinuation { continuation in
+      start(name: name) { continuation.resume(with: Result(catching: body)) }
+    }
+  }
+
+  /// Starts a detached thread. The name is cut to the 15 bytes the kernel keeps.
+  package static func start(name: String, _ body: @escaping @Sendable () -> Void) {
+    let context = Context(name: name, body: body)
+    // +1 for the new thread, which takes it over; balanced here when there is no new thread.
+    let retained = unsafe Unmanaged.passRetained(context)
+    var attributes = pthread_attr_t()
+    unsafe pthread_attr_init(&attributes)
+    unsafe pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
+    var thread = pthread_t()
+    let code = unsafe pthread_create(
+      &thread, &attributes,
+      { opaque in
+        guard let opaque = unsafe opaque else { return nil }
+        let context = unsafe Unmanaged<Context>.fromOpaque(opaque).takeRetainedValue()
+        let name = String(decoding: context.name.utf8.prefix(15), as: UTF8.self)
+        _ = unsafe pthread_setname_np(pthread_self(), name)
+        context.body()
+        return nil
+      }, retained.toOpaque())
+    unsafe pthread_attr_destroy(&attributes)
+    if code != 0 {
+      unsafe retained.release()
+      preconditionFailure("pthread_create: \(SystemError("pthread_create", code: code).reason)")
+    }
+  }
+
+  private final class Context: Sendable {
+    let name: String
+    let body: @Sendable () -> Void
+    init(name: String, body: @escaping @Sendable () -> Void) {
+      self.name = name
+      self.body = body
+    }
+  }
+}

@@ -1,0 +1,54 @@
+package import Batching
+package import GatewayCore
+package import Mosquitto
+package import RingJournal
+
+/// What counts as the centre having accepted a batch.
+package enum Acceptance: String, Sendable, Hashable, CaseIterable {
+  /// The broker's PUBACK with a reason code below 0x80.
+  case broker
+  /// The consumer's own commit, told on the acceptance topic.
+  case hub
+}
+
+/// How a raw record's topic becomes its topic upstream: cut one prefix, put another in front.
+package struct TopicMap: Sendable, Hashable {
+  package var removePrefix: String = ""
+  package var addPrefix: String = ""
+
+  package init(removePrefix: String = "", addPrefix: String = "") {
+    self.removePrefix = removePrefix
+    self.addPrefix = addPrefix
+  }
+}
+
+/// The outbound half of one route to one destination.
+package struct SinkOptions: Sendable, Hashable {
+  /// The durable cursor's identity.
+  package var name: String
+  package var connection: ConnectionOptions
+  package var required: Bool = true
+  package var start: SinkStart = .oldest
+  package var acceptance: Acceptance = .broker
+  /// Whether "no matching subscribers" (0x10) counts as accepted.
+  package var acceptsNoSubscriber: Bool = false
+  /// The topic of the batches; unused with `raw`.
+  package var topic: String
+  /// Only with `raw`.
+  package var topicMap: TopicMap = TopicMap()
+  package var batch: BatchOptions = BatchOptions()
+  /// Batches published and not yet accepted.
+  package var inFlightMax: Int = 16
+  /// The largest packet the broker takes, where it cannot say so itself (MQTT 3.1.1).
+  package var packetByteCountMax: ByteCount?
+  /// Size of the local ring for records that are refused for good.
+  package var deadLetterCapacity: ByteCount = .mebibytes(16)
+
+  package static let inFlightLimit = 1_000
+
+  package init(name: String, connection: ConnectionOptions, topic: String) {
+    self.name = name
+    self.connection = connection
+    self.topic = topic
+  }
+}

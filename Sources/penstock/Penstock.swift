@@ -1,0 +1,4 @@
+@main
+struct Penstock {
+  static func main() {}
+}

@@ -2,21 +2,25 @@
 //
 // Two arrays, both allocated when the window is made and never again:
 //
-//   entries   a ring of N × 24 bytes: hash 16, payload digest 8, in order of insertion. The oldest is
-//             overwritten by the newest, so eviction is first in, first out, exactly.
+//   entries   a ring of N × 24 bytes: hash 16, payload digest 8, in order of insertion. The oldest
+//             is overwritten by the newest, so eviction is first in, first out, exactly.
 //   slots     ⌈1.5 N⌉ × 4 bytes: an open-addressing index over the entries. A slot is 0 when free,
-//             else `tag << indexBits | (entry index + 1)`; the tag is as many bits of the hash as are
-//             left, so that nearly every look-up of an unknown id ends without touching an entry.
+//             else `tag << indexBits | (entry index + 1)`; the tag is as many bits of the hash as
+//             are left, so that nearly every look-up of an unknown id ends without touching an
+//             entry.
 //
-// 30 bytes per id altogether. A hash's home slot is the high half of `low × slot count` (no division);
-// collisions go to the next slot; removal shifts the rest of the run back, so there are no tombstones
-// and the load stays at two thirds for ever. The hashes are keyed, so nobody can aim at one run.
+// 30 bytes per id altogether. A hash's home slot is the high half of `low × slot count` (no
+// division); collisions go to the next slot; removal shifts the rest of the run back, so there are
+// no tombstones and the load stays at two thirds for ever. The hashes are keyed, so nobody can aim
+// at one run.
 //
-// A position is the number of insertions before an entry's. Positions only grow; three of them divide
-// the ring:
+// A position is the number of insertions before an entry's. Positions only grow; three of them
+// divide the ring:
 //
-//   oldest ≤ live ≤ end        oldest ..< live   expired by time, still in the index, never answered
-//          ≤ committed ≤ end   live ..< end      remembered; below `committed` it is on disk
+//   oldest ≤ live ≤ end, and committed ≤ end
+//
+//   oldest ..< live   expired by time: still in the index, never answered with
+//   live ..< end      remembered; what is below `committed` is on disk
 
 package import GatewayCore
 
@@ -25,8 +29,8 @@ package struct DeduplicationWindow: ~Copyable {
   /// What the window knows about an id.
   package enum Answer: Hashable, Sendable {
     case new
-    /// The same id and payload are remembered. `committed` false: the record is not on disk yet, and
-    /// this copy may be acknowledged only together with that commit.
+    /// The same id and payload are remembered. `committed` false: the record is not on disk yet,
+    /// and this copy may be acknowledged only together with that commit.
     case duplicate(committed: Bool)
     /// The same id is remembered with another payload.
     case conflict
@@ -59,8 +63,8 @@ package struct DeduplicationWindow: ~Copyable {
   ///
   /// - Parameters:
   ///   - capacity: 1 ... `DeduplicationOptions.windowMax`.
-  ///   - within: for ids that are the content itself: forget an id at this age at the latest, and at
-  ///     most a sixteenth of the time (or of a second) sooner.
+  ///   - within: for ids that are the content itself: forget an id at this age at the latest, and
+  ///     at most a sixteenth of the time (or of a second) sooner.
   package init(capacity: Int, within: Duration? = nil) {
     precondition(
       (1...DeduplicationOptions.windowMax).contains(capacity), "the configuration bounds the window"
@@ -86,8 +90,8 @@ package struct DeduplicationWindow: ~Copyable {
   /// How many ids are remembered.
   package var count: Int { Int(end - live) }
 
-  /// What is known about this id. `.absent` is always new. Changes nothing: a duplicate does not make
-  /// an id younger.
+  /// What is known about this id. `.absent` is always new. Changes nothing: a duplicate does not
+  /// make an id younger.
   package borrowing func check(_ hash: MessageIDHash, digest: UInt64) -> Answer {
     var answer = Answer.new
     let slots = slots.span
@@ -110,8 +114,8 @@ package struct DeduplicationWindow: ~Copyable {
   }
 
   /// Remembers an id whose record was appended to the journal, forgetting the oldest when full. An
-  /// id is inserted after `check` said `.new`, or, when the window is rebuilt, in order of sequence.
-  /// `.absent` is not remembered.
+  /// id is inserted after `check` said `.new`, or, when the window is rebuilt, in order of
+  /// sequence. `.absent` is not remembered.
   ///
   /// - Parameter time: when it was received; matters only to a window made `within` a time. A time
   ///   that goes back counts as the time of the last insertion.

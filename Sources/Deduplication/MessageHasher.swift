@@ -1,6 +1,6 @@
-// Keyed hashing: which bytes are hashed, for good, because the hashes stand in record headers and the
-// window is rebuilt from them. All integers little-endian; the key is `low` then `high`, a 128-bit
-// result is `low` then `high`.
+// Keyed hashing: which bytes are hashed, for good, because the hashes stand in record headers and
+// the window is rebuilt from them. All integers little-endian; the key is `low` then `high`, a
+// 128-bit result is `low` then `high`.
 //
 //   message id    SipHash-2-4-128(key, 0x01, topic length u16, part count u8, one kind per part u8,
 //                 topic, id text)
@@ -28,8 +28,8 @@ package struct MessageHasher: Sendable {
     self.payloadKey = Sodium.sipHash(Array("penstock payload".utf8).span, key: self.key)
   }
 
-  /// The hash of a message id. Never `.absent`. `scratch` is overwritten; it allocates only until it
-  /// has grown to the longest topic and id.
+  /// The hash of a message id. Never `.absent`. `scratch` is overwritten; it allocates only until
+  /// it has grown to the longest topic and id.
   package func hash(
     scope topic: Span<UInt8>, kind: MessageIDPartKind, id: Span<UInt8>, scratch: inout [UInt8]
   ) -> MessageIDHash {

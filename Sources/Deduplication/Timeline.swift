@@ -1,7 +1,7 @@
 import GatewayCore
 
-/// Says which positions of a window have reached an age, with a few checkpoints instead of a time per
-/// entry: one checkpoint per step of time in which something was inserted, named by its first
+/// Says which positions of a window have reached an age, with a few checkpoints instead of a time
+/// per entry: one checkpoint per step of time in which something was inserted, named by its first
 /// position and that insertion's time. A step expires as a whole when its first entry does; so no
 /// entry outlives the age, and none is forgotten more than a step early.
 struct Timeline {

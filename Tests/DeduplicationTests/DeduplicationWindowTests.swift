@@ -1,7 +1,7 @@
 // Goal: the window answers exactly as a set with a first-in-first-out horizon would, in bounded
 // memory, whatever the ids.
-// Method: seeded random runs against a plain model; the depths of replay at which the answer changes;
-// ids built to crowd one part of the index.
+// Method: seeded random runs against a plain model; the depths of replay at which the answer
+// changes; ids built to crowd one part of the index.
 // Cannot show: speed (see the benchmark).
 
 import GatewayCore
@@ -41,8 +41,8 @@ struct DeduplicationWindowTests {
     var generator = SeededGenerator(seed: seed &* 1000 &+ UInt64(capacity))
     var window = DeduplicationWindow(capacity: capacity)
     var model = Model(capacity: capacity)
-    // Few different ids, so that hits, conflicts and returns after eviction are all common. Half the
-    // seeds crowd the index: all low halves near the end, so that runs wrap round it.
+    // Few different ids, so that hits, conflicts and returns after eviction are all common. Half
+    // the seeds crowd the index: all low halves near the end, so that runs wrap round it.
     let crowded = seed % 2 == 0
     let ids = (0..<capacity * 3 + 2).map { _ in
       MessageIDHash(

@@ -11,7 +11,8 @@ import Testing
 
 @Suite("Message hashes")
 struct MessageHasherTests {
-  // github.com/veorq/SipHash, vectors.h, vectors_sip128: input 00 01 02 … of the length of the index.
+  // github.com/veorq/SipHash, vectors.h, vectors_sip128: input 00 01 02 … of the length of the
+  // index.
   static let vectors: [[UInt8]] = [
     [
       0xa3, 0x81, 0x7f, 0x04, 0xba, 0x25, 0xa8, 0xe6, 0x6d, 0xf6, 0x72, 0x14, 0xc7, 0x55, 0x02,

@@ -72,7 +72,7 @@ extension Batcher {
     properties.append(bytes.extracting(record.properties))
     if record.idText != .absent {
       MQTTPropertyWriter.appendUserProperty(
-        name: PropertyName.id.utf8.span, value: bytes.extracting(record.idRange), to: &properties)
+        name: PropertyName.id.utf8.span, value: bytes.extracting(record.idTextBytes), to: &properties)
     }
     for (name, value) in [
       (PropertyName.journal, journal.description),

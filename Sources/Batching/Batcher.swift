@@ -270,21 +270,9 @@ extension EnvelopeEncoder {
         EventFields(
           sequence: record.sequence, kind: record.kind, reason: record.reason,
           flags: record.flags, received: record.received),
-        topic: bytes.extracting(record.topic), id: bytes.extracting(record.idRange),
+        topic: bytes.extracting(record.topic), id: bytes.extracting(record.idTextBytes),
         properties: bytes.extracting(record.properties),
         payload: bytes.extracting(record.payload))
-    }
-  }
-}
-
-extension JournalRecord {
-  /// Where the bytes of the message id stand, wherever they are stored.
-  var idRange: Range<Int> {
-    switch idText {
-    case .absent: payload.lowerBound..<payload.lowerBound
-    case .stored: idTextBytes
-    case .payload(let offset, let count):
-      payload.lowerBound + offset..<payload.lowerBound + offset + count
     }
   }
 }

@@ -1,3 +1,4 @@
+package import GatewayCore
 package import Mosquitto
 
 /// What the ingest loop needs of a connection. The seam that lets a test record the order of calls:
@@ -16,7 +17,11 @@ package protocol InboundConnection: ~Copyable {
   /// Writes what is queued. Only while nothing is held.
   mutating func flush() throws(MosquittoError)
   mutating func misc() throws(MosquittoError)
-  mutating func subscribe(_ filters: [String]) throws(MosquittoError) -> Int32
+  mutating func subscribe(
+    _ filters: [String], quality: QualityOfService
+  ) throws(MosquittoError) -> Int32
   mutating func unsubscribe(_ filters: [String]) throws(MosquittoError) -> Int32
   mutating func disconnect() throws(MosquittoError)
 }
+
+extension MosquittoClient: InboundConnection {}

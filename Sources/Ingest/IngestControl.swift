@@ -17,9 +17,17 @@ package final class IngestControl: Sendable {
 
   private let state = Atomic<Int>(Phase.run.rawValue)
   private let wakeUp: WakeUp
+  private let onQuiesced: @Sendable () -> Void
 
-  /// - Parameter wakeUp: what the ingest thread waits on.
-  package init(wakeUp: WakeUp) { self.wakeUp = wakeUp }
+  /// - Parameters:
+  ///   - wakeUp: what the ingest thread waits on.
+  ///   - onQuiesced: called once, on the ingest thread, when the last record has been committed.
+  package init(wakeUp: WakeUp, onQuiesced: @escaping @Sendable () -> Void = {}) {
+    self.wakeUp = wakeUp
+    self.onQuiesced = onQuiesced
+  }
+
+  func didQuiesce() { onQuiesced() }
 
   package var phase: Phase { Phase(rawValue: state.load(ordering: .acquiring)) ?? .close }
 

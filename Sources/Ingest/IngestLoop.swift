@@ -92,6 +92,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
       try connectAndServe()
     }
     status.report(stage, StageState(.draining))
+    control.didQuiesce()
     while control.phase < .close { try idle(for: Self.idleTurn) }
     try intake.close()
     publishGauges(now: Clock.monotonic())
@@ -291,7 +292,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
       groupClose.synced(in: receipt.syncDuration)
       metrics.fsync.recordNanoseconds(receipt.syncDuration.nanoseconds)
       metrics.groupRecords.record(recordCount)
-      metrics.writtenBytes.increment(by: Int64(receipt.byteCount))
+      metrics.writtenBytes.increment(by: receipt.byteCount.rawValue)
       metrics.commits.increment()
       if receipt.syncDuration >= .seconds(1) {
         logger.warning(
@@ -374,7 +375,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     if !changes.unsubscribe.isEmpty { _ = try connection.unsubscribe(changes.unsubscribe) }
     guard !changes.subscribe.isEmpty else { return try becomeLive(&session) }
     subscribing = changes.subscribe
-    let mid = try connection.subscribe(changes.subscribe)
+    let mid = try connection.subscribe(changes.subscribe, quality: .atLeastOnce)
     try connection.flush()
     session.state = .subscribing(mid: mid, deadline: now + Self.subscribeTimeout)
   }

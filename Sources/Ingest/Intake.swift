@@ -31,7 +31,6 @@ package final class Intake: MosquittoHandler {
   private var extractor: IdentityExtractor
   private var scanner: JSONScanner
   private let userPropertyName: [UInt8]?
-  private var clockFlag: RecordFlags = []
   private var counts = IngestMetrics.Counts()
 
   // What one connection brought; the loop reads it between calls.
@@ -61,7 +60,6 @@ package final class Intake: MosquittoHandler {
     self.writer = writer
     self.window = window
     self.extractor = extractor
-    if Clock.isSynchronised() { clockFlag = .clockSynchronised }
   }
 
   // MARK: - The journal, as the loop sees it
@@ -90,7 +88,6 @@ package final class Intake: MosquittoHandler {
     do throws(JournalError) {
       let receipt = try writer.commit()
       window.commit()
-      clockFlag = Clock.isSynchronised() ? .clockSynchronised : []
       return receipt
     } catch {
       fail(error)
@@ -161,7 +158,7 @@ package final class Intake: MosquittoHandler {
     if oldestHeld == nil { oldestHeld = now }
     counts.messages += 1
     counts.bytes += topic.count + payload.count
-    var flags = clockFlag
+    var flags: RecordFlags = []
     if header.isRetained { flags.insert(.retained) }
     flags.qualityOfService = header.qualityOfService
     if header.qualityOfService == .atMostOnce { counts.unprotected += 1 }

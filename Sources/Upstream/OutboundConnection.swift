@@ -11,8 +11,10 @@ package protocol OutboundConnection: ~Copyable {
   mutating func flush() throws(MosquittoError)
   mutating func misc() throws(MosquittoError)
   mutating func publish(
-    topic: String, payload: Span<UInt8>, qos: QualityOfService, retain: Bool,
+    topic: String, payload: Span<UInt8>, quality: QualityOfService, retain: Bool,
     properties: PublishProperties
   ) throws(MosquittoError) -> Int32
   mutating func disconnect() throws(MosquittoError)
 }
+
+extension MosquittoClient: OutboundConnection {}

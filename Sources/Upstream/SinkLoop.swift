@@ -257,7 +257,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     let mid: Int32
     do throws(MosquittoError) {
       mid = try connection.publish(
-        topic: topic, payload: batch.bytes.span, qos: .atLeastOnce, retain: batch.isRetained,
+        topic: topic, payload: batch.bytes.span, quality: .atLeastOnce, retain: batch.isRetained,
         properties: PublishProperties(wireEncoding: batch.properties))
     } catch {
       guard error.code == .packetTooLarge else { throw error }

@@ -113,7 +113,7 @@ let package = Package(
     tests("GatewayCore"),
     tests("Platform", ["GatewayCore"]),
     tests("JSONScanning", ["GatewayCore"]),
-    tests("Mosquitto", ["GatewayCore", "Platform", "TestSupport"]),
+    tests("Mosquitto", ["CMosquitto", "GatewayCore", "Platform", "TestSupport", logging]),
     tests("Deduplication", ["GatewayCore"]),
     tests("RingJournal", ["GatewayCore", "Platform"]),
     tests("Envelope", ["GatewayCore"]),

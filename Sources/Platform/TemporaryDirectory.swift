@@ -22,6 +22,13 @@ package struct TemporaryDirectory: ~Copyable, Sendable {
     if !isKept { Self.remove(path) }
   }
 
+  /// Makes a directory in it (mode 0700) and returns its path.
+  package func makeSubdirectory(_ name: String) throws(SystemError) -> String {
+    let made = "\(path)/\(name)"
+    guard unsafe mkdir(made, 0o700) == 0 else { throw SystemError("make \(made)") }
+    return made
+  }
+
   /// Depth first; does not follow symbolic links. What cannot be removed stays.
   private static func remove(_ path: String) {
     for name in names(in: path) { remove("\(path)/\(name)") }

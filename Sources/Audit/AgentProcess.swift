@@ -1,6 +1,6 @@
 import GatewayCore
 import Glibc
-package import Platform
+import Platform
 
 /// The gateway under audit: `penstock run` as a child process, started, killed and started again on
 /// one configuration and one data directory.

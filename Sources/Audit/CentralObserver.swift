@@ -1,7 +1,7 @@
-package import GatewayCore
+import GatewayCore
 import Logging
 package import Mosquitto
-import Platform
+package import Platform
 import Synchronization
 
 /// An independent subscriber on the central broker: what it receives is what "delivered" means.

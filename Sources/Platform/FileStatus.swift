@@ -7,6 +7,8 @@ package struct FileStatus: Hashable, Sendable {
   /// The twelve permission bits: `0o640` and the like.
   package var permissions: UInt32
   package var byteCount: Int
+  /// The device the file is on: differs from its directory's where something is mounted.
+  package var device: UInt64
 
   /// Follows symbolic links.
   package init(path: String) throws(SystemError) {
@@ -16,5 +18,6 @@ package struct FileStatus: Hashable, Sendable {
     isDirectory = status.st_mode & S_IFMT == S_IFDIR
     permissions = UInt32(status.st_mode & 0o7777)
     byteCount = Int(status.st_size)
+    device = UInt64(status.st_dev)
   }
 }

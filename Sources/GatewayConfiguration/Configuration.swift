@@ -1,12 +1,12 @@
 // YAML → the option structs of the stages.
 //
 // Reading has five steps, and each goes on after an error so that one run reports all of them:
-//   1. bytes → tree with marks            YAMLDocument (libyaml); duplicate keys, anchors, tags refused
-//   2. ${…} in every value                Substitution
-//   3. tree → sections                    BrokerOptions+YAML, RouteSection, SinkSection: types, ranges,
-//                                         unknown keys
-//   4. what one section cannot know       CrossChecks: references, client ids, loops, commands
-//   5. sections → GatewayOptions          only when steps 1–4 found nothing
+//   1. bytes → tree with marks   YAMLDocument (libyaml); duplicate keys, anchors, tags refused
+//   2. ${…} in every value       Substitution
+//   3. tree → sections           BrokerOptions+YAML, RouteSection, SinkSection: types, ranges,
+//                                unknown keys
+//   4. what no section can know  CrossChecks: references, client ids, loops, commands
+//   5. sections → GatewayOptions only when steps 1–4 found nothing
 //
 // Defaults live in the option structs and nowhere else.
 

@@ -1,5 +1,5 @@
-// What one section cannot know: references, names that must differ, loops, routes that carry commands,
-// and what this version of the program does not do yet.
+// What one section cannot know: references, names that must differ, loops, routes that carry
+// commands, and what this version of the program does not do yet.
 
 import Batching
 import Deduplication
@@ -92,8 +92,8 @@ struct CrossChecks {
       if let other {
         findings.error(
           at: path,
-          "its client id \(Findings.shown(clientID)) is the one of \(other.path) at the same broker; "
-            + "choose another name or client_id")
+          "its client id \(Findings.shown(clientID)) is the one of \(other.path) at the same "
+            + "broker; choose another name or client_id")
       } else {
         owners.append((clientID, broker, path))
       }
@@ -114,7 +114,12 @@ struct CrossChecks {
   private func checkExpiry() {
     for route in draft.routes {
       if draft.isCommandRoute(route) {
-        if route.ingest.expireAfter == nil {
+        if !availability.commandRoutes {
+          unavailable(
+            route.path + ".from",
+            "a route that carries commands (it reads from \(route.from), to which another route "
+              + "delivers batches)", accepted: "a broker that no other route delivers batches to")
+        } else if route.ingest.expireAfter == nil {
           findings.error(
             at: route.path + ".expire_after",
             "is required on a command route (it reads from \(route.from), to which another route "

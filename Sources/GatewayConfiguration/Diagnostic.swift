@@ -1,4 +1,5 @@
-// What is wrong with a configuration, said so that an editor can jump to it and a person can mend it.
+// What is wrong with a configuration, said so that an editor can jump to it and a person can mend
+// it.
 
 /// One finding: where, which key, what is wrong and what is accepted instead.
 package struct Diagnostic: Error, Hashable, Sendable, CustomStringConvertible {

@@ -1,6 +1,7 @@
-// Every value in force, as YAML that reads back to the same options. Deterministic: the order is the
-// order of this file, brokers and routes keep theirs. A password from the environment is printed as
-// the variable it comes from, one from a file as the file: no secret is ever in this text.
+// Every value in force, as YAML that reads back to the same options. Deterministic: the order is
+// the order of this file, brokers and routes keep theirs. A password from the environment is
+// printed as the variable it comes from, one from a file as the file: no secret is ever in this
+// text.
 
 import Batching
 import Deduplication
@@ -12,8 +13,13 @@ import Observability
 import RingJournal
 import Upstream
 
-package enum EffectiveConfiguration {
-  package static func text(of options: GatewayOptions) -> String {
+extension GatewayOptions {
+  /// Every value in force, secrets masked; `Configuration.parse` reads it back to these options.
+  package var effectiveText: String { EffectiveConfiguration.text(of: self) }
+}
+
+enum EffectiveConfiguration {
+  static func text(of options: GatewayOptions) -> String {
     var writer = YAMLWriter()
     writer.section("gateway") { gateway in
       gateway.line("id", options.gatewayID)

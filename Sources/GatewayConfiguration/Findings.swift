@@ -6,7 +6,8 @@ final class Findings {
   private(set) var warnings: [Diagnostic] = []
   /// Where each key that was read stands, by its path.
   private var marks: [String: Mark] = [:]
-  /// Every key the schema asked for, list positions written as `[]`: what a reference must document.
+  /// Every key the schema asked for, list positions written as `[]`: what a reference must
+  /// document.
   private(set) var schemaKeys: Set<String> = []
 
   init(file: String) { self.file = file }

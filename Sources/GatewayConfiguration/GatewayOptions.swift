@@ -74,7 +74,8 @@ package struct LoggingOptions: Sendable, Hashable {
   package init() {}
 }
 
-/// Values that the schema knows and this version of the program cannot honour: refused, not ignored.
+/// Values that the schema knows and this version of the program cannot honour: refused, not
+/// ignored.
 package struct Availability: Sendable, Hashable {
   /// `drain: live-first`.
   package var liveFirst: Bool
@@ -84,6 +85,9 @@ package struct Availability: Sendable, Hashable {
   package var rateLimit: Bool
   /// `expire_after` on a route that is not a command route.
   package var expiryOnDataRoutes: Bool
+  /// Routes that read from a broker another route delivers batches to. They need `expire_after`, so
+  /// they wait for the version that drops what has expired.
+  package var commandRoutes: Bool
   /// `dead_letter.topic`.
   package var deadLetterTopic: Bool
 
@@ -95,6 +99,7 @@ package struct Availability: Sendable, Hashable {
     hubAcceptance = available
     rateLimit = available
     expiryOnDataRoutes = available
+    commandRoutes = available
     deadLetterTopic = available
   }
 }

@@ -1,5 +1,5 @@
-// One entry of `routes` as read: options at their place, names not yet resolved. Cross checks and the
-// final options are made from these, when all sections are known.
+// One entry of `routes` as read: options at their place, names not yet resolved. Cross checks and
+// the final options are made from these, when all sections are known.
 
 import Batching
 import Deduplication
@@ -29,8 +29,8 @@ struct RouteSection {
   static let journalOverhead = ByteCount.mebibytes(8)
 
   /// ## Configuration keys
-  /// `name`, `from`, `subscribe`, `to` (required), `max_record`, `expire_after`, `journal`, and those
-  /// of `DeduplicationOptions`.
+  /// `name`, `from`, `subscribe`, `to` (required), `max_record`, `expire_after`, `journal`, and
+  /// those of `DeduplicationOptions`.
   init(path: String, section: inout SectionReader, gatewayID: String?) {
     let template = ConnectionOptions(
       endpoints: [BrokerOptions.placeholder], clientID: "placeholder")

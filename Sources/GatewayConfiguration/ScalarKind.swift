@@ -118,7 +118,8 @@ extension ScalarKind where Value == String {
   /// Text without control characters.
   static func text(_ what: String, byteCounts: ClosedRange<Int>) -> ScalarKind {
     let accepted =
-      "\(what), \(byteCounts.lowerBound) to \(byteCounts.upperBound) bytes without control characters"
+      "\(what), \(byteCounts.lowerBound) to \(byteCounts.upperBound) bytes "
+      + "without control characters"
     return ScalarKind(accepted: accepted) { (text) throws(Rejection) in
       guard text.utf8.count >= byteCounts.lowerBound else { throw Rejection("is too short") }
       guard text.utf8.count <= byteCounts.upperBound else { throw Rejection("is too long") }

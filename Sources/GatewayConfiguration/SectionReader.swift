@@ -1,6 +1,7 @@
 // A strict reader over one mapping of the file. It remembers which keys were asked for; when the
-// section ends, what was not asked for is an unknown key. Everything is reported, nothing is thrown:
-// a reading goes on after an error so that all errors are found, and its result is discarded.
+// section ends, what was not asked for is an unknown key. Everything is reported, nothing is
+// thrown: a reading goes on after an error so that all errors are found, and its result is
+// discarded.
 
 /// One section while it is read. Get one from `SectionReader.read`, which checks for unknown keys.
 struct SectionReader {
@@ -9,8 +10,8 @@ struct SectionReader {
   private let entries: [YAMLEntry]
   private var askedKeys: [String] = []
 
-  /// Reads `node` as a section. A key with nothing behind it is a section with nothing in it, as when
-  /// all its keys are commented out.
+  /// Reads `node` as a section. A key with nothing behind it is a section with nothing in it, as
+  /// when all its keys are commented out.
   static func read(
     _ node: YAMLNode, path: String, findings: Findings, _ body: (inout SectionReader) -> Void
   ) {

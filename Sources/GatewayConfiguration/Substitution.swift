@@ -1,6 +1,6 @@
-// `${gateway.id}` and `${env:NAME}` in any value; `$${` stands for `${`. What a variable holds is not
-// looked at again, so a value cannot smuggle in a substitution. Messages show the text as written,
-// never what a variable held: it may be a secret.
+// `${gateway.id}` and `${env:NAME}` in any value; `$${` stands for `${`. What a variable holds is
+// not looked at again, so a value cannot smuggle in a substitution. Messages show the text as
+// written, never what a variable held: it may be a secret.
 
 /// What a configuration may take from the machine it is read on. `process` is this process;
 /// tests bring their own.

@@ -17,8 +17,8 @@ extension Surroundings {
       let status = try FileStatus(path: path)
       guard status.isRegularFile else { return "\(Findings.shown(path)) is not a file" }
       if isSecret {
-        // What systemd hands over with LoadCredential= shows its access list as group bits, inside a
-        // directory nobody else can enter.
+        // What systemd hands over with LoadCredential= shows its access list as group bits, inside
+        // a directory nobody else can enter.
         let isCredential =
           Environment.value(of: "CREDENTIALS_DIRECTORY").map { path.hasPrefix($0 + "/") } ?? false
         if !isCredential, status.permissions & 0o077 != 0 {

@@ -44,19 +44,21 @@ struct TopicPattern: Hashable {
     return [whole, TopicPattern(elements)]
   }
 
-  /// What becomes of these topics under a map. A topic without the prefix stays as it is. May hold
-  /// more than really occurs, never less.
+  /// What becomes of these topics under a map (`TopicMap.apply`): a topic without the prefix only
+  /// gets the new one. May hold more than really occurs, never less.
   func mapped(_ map: TopicMap) -> [TopicPattern] {
     let prefix = Array(map.removePrefix.utf8)
     let literal = elements.prefix { !$0.isRun }
     let isPrefix = zip(literal, prefix).allSatisfy { $0.admits($1) }
     let added = map.addPrefix.utf8.map { Element.byte($0) }
-    guard isPrefix else { return [self] }
+    let untouched = TopicPattern(added + elements)
+    guard isPrefix else { return [untouched] }
     if literal.count >= prefix.count {
       return [TopicPattern(added + elements.dropFirst(prefix.count))]
     }
     // The prefix ends inside a wildcard: some topics have it, some have not.
-    return literal.count == elements.count ? [self] : [self, TopicPattern(added + [.rest])]
+    return literal.count == elements.count
+      ? [untouched] : [untouched, TopicPattern(added + [.rest])]
   }
 
   /// Whether some topic is in both.

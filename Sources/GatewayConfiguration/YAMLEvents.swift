@@ -1,5 +1,5 @@
-// The boundary to libyaml and the only file of this module with `unsafe`. libyaml reports a stream of
-// events with marks; what a configuration may contain is decided in YAMLDocument, not here.
+// The boundary to libyaml and the only file of this module with `unsafe`. libyaml reports a stream
+// of events with marks; what a configuration may contain is decided in YAMLDocument, not here.
 
 import CYAML
 import GatewayCore

@@ -13,10 +13,11 @@ import Logging
 enum LogLine {
   /// Bytes of a whole line, newline included.
   static let byteCountMax = 8192
-  static let messageByteCountMax = 2048
+  static let messageByteCountMax = 1024
   static let valueByteCountMax = 1024
   static let keyByteCountMax = 64
-  /// Escaping grows a byte to at most six (`\u0000`), or eight (`\u{1b}` and the quotes).
+  /// For the mark of a cut line. Escaping grows a byte to at most six (`\u{1b}`, `\u001b`), so that
+  /// label and message alone never fill a line.
   private static let reserveByteCount = 64
 
   static func bytes(
@@ -30,8 +31,8 @@ enum LogLine {
       bytes.append(decimal: level.journalPriority)
       bytes.append(UInt8(ascii: ">"))
     }
-    let label = TextSafety.prefix(label, byteCountMax: keyByteCountMax)
-    let message = TextSafety.prefix(message, byteCountMax: messageByteCountMax)
+    let label = cut(label, byteCountMax: keyByteCountMax)
+    let message = cut(message, byteCountMax: messageByteCountMax)
     switch style.format {
     case .text:
       appendText(level, label, message, metadata, time: time, style: style, to: &bytes)
@@ -40,6 +41,12 @@ enum LogLine {
     }
     bytes.append(UInt8(ascii: "\n"))
     return bytes
+  }
+
+  /// `text`, or its beginning and an ellipsis.
+  private static func cut(_ text: String, byteCountMax: Int) -> String {
+    guard text.utf8.count > byteCountMax else { return text }
+    return TextSafety.prefix(text, byteCountMax: byteCountMax) + "…"
   }
 
   // MARK: Text
@@ -67,7 +74,7 @@ enum LogLine {
       var pair: [UInt8] = [UInt8(ascii: " ")]
       appendKey(key, to: &pair)
       pair.append(UInt8(ascii: "="))
-      appendValue(TextSafety.prefix(value, byteCountMax: valueByteCountMax), to: &pair)
+      appendValue(cut(value, byteCountMax: valueByteCountMax), to: &pair)
       guard bytes.count + pair.count < byteCountMax - reserveByteCount else {
         bytes.append(ascii: " truncated=true")
         return
@@ -93,7 +100,7 @@ enum LogLine {
   }
 
   private static func appendKey(_ key: String, to bytes: inout [UInt8]) {
-    for scalar in TextSafety.prefix(key, byteCountMax: keyByteCountMax).unicodeScalars {
+    for scalar in cut(key, byteCountMax: keyByteCountMax).unicodeScalars {
       let isPlain =
         !TextSafety.mustEscape(scalar) && scalar != " " && scalar != "=" && scalar != "\""
       bytes.append(utf8: isPlain ? String(scalar) : "_")
@@ -139,10 +146,10 @@ enum LogLine {
       let key = ["time", "level", "logger", "message", "truncated"].contains(key) ? "_" + key : key
       var pair: [UInt8] = [UInt8(ascii: ",")]
       JSONText.append(
-        string: TextSafety.prefix(key, byteCountMax: keyByteCountMax), to: &pair)
+        string: cut(key, byteCountMax: keyByteCountMax), to: &pair)
       pair.append(UInt8(ascii: ":"))
       JSONText.append(
-        string: TextSafety.prefix(value, byteCountMax: valueByteCountMax), to: &pair)
+        string: cut(value, byteCountMax: valueByteCountMax), to: &pair)
       guard bytes.count + pair.count < byteCountMax - reserveByteCount else {
         bytes.append(ascii: ",\"truncated\":true")
         break

@@ -15,6 +15,9 @@ let settings: [SwiftSetting] = [
   .enableUpcomingFeature("ImmutableWeakCaptures"),  // SE-0481
 ]
 
+// Debug builds can break a promise on purpose, so that the safety tests can be seen to notice.
+let sabotage: [SwiftSetting] = [.define("PENSTOCK_SABOTAGE", .when(configuration: .debug))]
+
 let argumentParser: Target.Dependency = .product(
   name: "ArgumentParser", package: "swift-argument-parser")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
@@ -65,12 +68,12 @@ let package = Package(
     module("Mosquitto", ["CMosquitto", "GatewayCore", "Platform", logging]),
 
     // The data path, in order.
-    module(
-      "Ingest",
-      [
+    .target(
+      name: "Ingest",
+      dependencies: [
         "GatewayCore", "Platform", "Mosquitto", "Deduplication", "RingJournal", "JSONScanning",
-        logging, metrics, lifecycle,
-      ]),
+        logging, metrics,
+      ], swiftSettings: settings + sabotage),
     module("Deduplication", ["GatewayCore", "JSONScanning", "CSodium"]),
     module("RingJournal", ["GatewayCore", "Platform", "CChecksum", logging, metrics]),
     module("Envelope", ["GatewayCore", "JSONScanning", "CZstd"]),
@@ -79,7 +82,7 @@ let package = Package(
       "Upstream",
       [
         "GatewayCore", "Platform", "Mosquitto", "Batching", "RingJournal", "Envelope", logging,
-        metrics, lifecycle,
+        metrics,
       ]),
 
     // Composition.
@@ -92,20 +95,20 @@ let package = Package(
     module(
       "Observability",
       ["GatewayCore", "Platform", logging, metrics, lifecycle, nioCore, nioPosix, nioHTTP1]),
-    module(
-      "Gateway",
-      [
+    .target(
+      name: "Gateway",
+      dependencies: [
         "GatewayCore", "Platform", "Ingest", "Batching", "Upstream", "RingJournal",
         "Deduplication", "Mosquitto", "GatewayConfiguration", "Observability", logging, metrics,
         lifecycle,
-      ]),
+      ], swiftSettings: settings + sabotage),
     module("PumpTelemetry", ["GatewayCore"]),
     module("Audit", ["GatewayCore", "Platform", "Mosquitto", "Envelope", "PumpTelemetry"]),
     .executableTarget(
       name: "penstock",
       dependencies: [
         "Gateway", "GatewayConfiguration", "Audit", "PumpTelemetry", "RingJournal", "Mosquitto",
-        "Platform", "GatewayCore", "Observability", argumentParser, logging, lifecycle,
+        "Platform", "GatewayCore", "Observability", argumentParser, logging, metrics,
       ],
       swiftSettings: settings),
 
@@ -120,6 +123,10 @@ let package = Package(
     tests("GatewayConfiguration", ["GatewayCore", "Observability"]),
     tests("Observability", ["GatewayCore", metricsTestKit]),
     tests("PumpTelemetry", ["GatewayCore"]),
+    tests("Ingest", ["GatewayCore", "Platform"]),
+    tests("Upstream", ["GatewayCore", "Mosquitto"]),
+    .testTarget(
+      name: "TidyTests", dependencies: ["GatewayCore", "Platform"], swiftSettings: settings),
     .target(
       name: "TestSupport", dependencies: ["GatewayCore", "Platform"], path: "Tests/TestSupport",
       swiftSettings: settings),

@@ -52,20 +52,3 @@ package struct TemporaryDirectory: ~Copyable, Sendable {
     return names
   }
 }
-
-/// What the environment and PATH say.
-package enum Environment {
-  package static func value(of name: String) -> String? {
-    guard let text = unsafe getenv(name) else { return nil }
-    return unsafe String(cString: text)
-  }
-
-  /// The path of a program: the directories of PATH, then `/usr/sbin`, `/sbin` and
-  /// `/usr/local/sbin`, which the PATH of an ordinary user lacks on Debian. nil: not installed.
-  package static func executable(named name: String) -> String? {
-    let search = (value(of: "PATH") ?? "").split(separator: ":").map(String.init)
-    return (search + ["/usr/bin", "/usr/sbin", "/sbin", "/usr/local/sbin"])
-      .map { "\($0)/\(name)" }
-      .first { unsafe access($0, X_OK) == 0 }
-  }
-}

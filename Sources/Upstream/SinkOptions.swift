@@ -52,3 +52,11 @@ package struct SinkOptions: Sendable, Hashable {
     self.topic = topic
   }
 }
+
+extension TopicMap {
+  /// The topic upstream. A topic without the prefix keeps all its levels.
+  package func apply(to topic: String) -> String {
+    guard topic.hasPrefix(removePrefix) else { return addPrefix + topic }
+    return addPrefix + topic.dropFirst(removePrefix.count)
+  }
+}

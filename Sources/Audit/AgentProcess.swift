@@ -85,6 +85,15 @@ package struct AgentProcess: ~Copyable, Sendable {
     if let status { throw endedByItself(status) }
   }
 
+  /// Lets time pass while the agent runs; ends early when the agent does.
+  package mutating func pause(_ duration: Duration) throws(AgentError) {
+    do throws(SystemError) {
+      _ = try process?.wait(atMost: duration)
+    } catch {
+      throw AgentError(detail: error.description, log: logTail)
+    }
+  }
+
   private func endedByItself(_ status: ChildProcess.ExitStatus) -> AgentError {
     AgentError(detail: "the agent ended by itself: \(status)", log: logTail)
   }
@@ -137,6 +146,9 @@ package struct AgentOptions: Sendable, Hashable {
     self.centralPort = centralPort
     self.observabilityPort = observabilityPort
   }
+
+  /// The client id of the session at the field broker.
+  package var inboundClientID: String { "penstock-\(gatewayID)-telemetry-in" }
 
   /// Where the observer listens.
   package var upstreamTopic: String { "penstock/v1/\(gatewayID)/telemetry" }

@@ -103,7 +103,8 @@ let package = Package(
         lifecycle,
       ], swiftSettings: settings + sabotage),
     module("PumpTelemetry", ["GatewayCore"]),
-    module("Audit", ["GatewayCore", "Platform", "Mosquitto", "Envelope", "PumpTelemetry"]),
+    module(
+      "Audit", ["GatewayCore", "Platform", "Mosquitto", "Envelope", "PumpTelemetry", logging]),
     .executableTarget(
       name: "penstock",
       dependencies: [
@@ -125,6 +126,13 @@ let package = Package(
     tests("PumpTelemetry", ["GatewayCore"]),
     tests("Ingest", ["GatewayCore", "Platform"]),
     tests("Upstream", ["GatewayCore", "Mosquitto"]),
+    tests("Audit", ["GatewayCore", "Platform", "Mosquitto", "Envelope", "AllocationCounting"]),
+    .testTarget(
+      name: "CrashTests", dependencies: ["Audit", "GatewayCore", "Platform", "penstock"],
+      swiftSettings: settings),
+    // Interposes malloc: for tests and benchmarks, never below a product.
+    .target(name: "CAllocationCounter", cSettings: [.unsafeFlags(["-O2"])]),
+    module("AllocationCounting", ["CAllocationCounter"]),
     .testTarget(
       name: "TidyTests", dependencies: ["GatewayCore", "Platform"], swiftSettings: settings),
     .target(

@@ -17,4 +17,13 @@ package enum Environment {
       .map { "\($0)/\(name)" }
       .first { unsafe access($0, X_OK) == 0 }
   }
+
+  /// The path of the program that runs now (proc(5), `/proc/self/exe`); nil without `/proc`.
+  package static var ownExecutable: String? {
+    var bytes = [UInt8](repeating: 0, count: Int(PATH_MAX))
+    let count = unsafe bytes.withUnsafeMutableBytes { buffer in
+      unsafe readlink("/proc/self/exe", buffer.baseAddress, buffer.count)
+    }
+    return count > 0 ? String(decoding: bytes[..<count], as: UTF8.self) : nil
+  }
 }

@@ -1,6 +1,6 @@
-package import GatewayCore
+import GatewayCore
 import Mosquitto
-package import Platform
+import Platform
 import PumpTelemetry
 
 /// What the audited path is made of and how it is loaded.
@@ -62,12 +62,14 @@ package struct AuditStage: ~Copyable {
     var agent = try AgentProcess(
       executable: options.executable, options: agentOptions, environment: options.environment)
     if options.isKept { agent.keepDirectory() }
-    observer = try CentralObserver(
+    let observer = try CentralObserver(
       endpoint: central.endpoint, clientID: "audit", filters: [agentOptions.upstreamTopic],
       record: EnvelopeRecorder.record(into: ledger))
-    pumps = try Simulation(
+    let pumps = try Simulation(
       options: Self.simulation(options, endpoint: field.endpoint), observer: ledger)
     self.options = options
+    self.observer = observer
+    self.pumps = pumps
     self.ledger = ledger
     self.agentOptions = agentOptions
     self.agent = agent

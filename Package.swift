@@ -126,7 +126,11 @@ let package = Package(
     tests("PumpTelemetry", ["GatewayCore"]),
     tests("Ingest", ["GatewayCore", "Platform"]),
     tests("Upstream", ["GatewayCore", "Mosquitto"]),
-    tests("Audit", ["GatewayCore", "Platform", "Mosquitto", "Envelope", "AllocationCounting"]),
+    tests(
+      "Audit",
+      [
+        "GatewayCore", "Platform", "Mosquitto", "Envelope", "PumpTelemetry", "AllocationCounting",
+      ]),
     .testTarget(
       name: "CrashTests", dependencies: ["Audit", "GatewayCore", "Platform", "penstock"],
       swiftSettings: settings),

@@ -132,7 +132,7 @@ let package = Package(
         "GatewayCore", "Platform", "Mosquitto", "Envelope", "PumpTelemetry", "AllocationCounting",
       ]),
     .testTarget(
-      name: "CrashTests", dependencies: ["Audit", "GatewayCore", "Platform", "penstock"],
+      name: "CrashTests", dependencies: ["Audit", "GatewayCore", "Platform", "PumpTelemetry", "penstock"],
       swiftSettings: settings),
     // Interposes malloc: for tests and benchmarks, never below a product.
     .target(name: "CAllocationCounter", cSettings: [.unsafeFlags(["-O2"])]),

@@ -20,6 +20,7 @@ package struct StageOptions: Sendable, Hashable {
   package var commitMaxDelay = "20ms"
   package var journalSize = "64MiB"
   package var maxInFlight = 16
+  package var batchMaxRecords = 500
 
   package init(executable: String) { self.executable = executable }
 }
@@ -59,6 +60,7 @@ package struct AuditStage: ~Copyable {
     agentOptions.commitMaxDelay = options.commitMaxDelay
     agentOptions.journalSize = options.journalSize
     agentOptions.maxInFlight = options.maxInFlight
+    agentOptions.batchMaxRecords = options.batchMaxRecords
     var agent = try AgentProcess(
       executable: options.executable, options: agentOptions, environment: options.environment)
     if options.isKept { agent.keepDirectory() }

@@ -38,7 +38,7 @@ package struct Demo: ~Copyable {
       output.endProgress()
     }
     let bound = stage.agentOptions.redeliveryBound(
-      interruptions: DemoPhase.interruptionCount, messagesPerSecond: options.stage.rate)
+      interruptions: DemoPhase.interruptionCount)
     return DemoResult(report: try stage.finish(), allowedRedelivery: bound)
   }
 

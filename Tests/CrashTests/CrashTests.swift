@@ -9,6 +9,7 @@
 import Audit
 import GatewayCore
 import Platform
+import PumpTelemetry
 import Testing
 
 /// The binary under test stands beside the test bundle.
@@ -32,10 +33,11 @@ struct CrashTests {
     options.repeatShare = 0.1
     options.journalSize = "32MiB"
     options.maxInFlight = 4
+    options.batchMaxRecords = 50
     if let sabotage { options.environment["PENSTOCK_TEST_SABOTAGE"] = sabotage }
     var stage = try AuditStage(options: options)
     try stage.start()
-    var generator = SeededGenerator(seed: seed)
+    var generator = SplitMix64(seed: seed)
     for _ in 0..<kills {
       let moment = Int64.random(in: 5...500, using: &generator)
       try stage.agent.pause(.milliseconds(moment))
@@ -48,8 +50,7 @@ struct CrashTests {
     try stage.check()
     stage.stopSending()
     _ = try stage.drain(limit: sabotage == nil ? .seconds(60) : .seconds(5))
-    let bound = stage.agentOptions.redeliveryBound(
-      interruptions: kills, messagesPerSecond: rate)
+    let bound = stage.agentOptions.redeliveryBound(interruptions: kills)
     return (try stage.finish(), bound)
   }
 

@@ -7,7 +7,7 @@ import JSONScanning
 ///     encoder.begin(journal: …, epoch: …, first: …)
 ///     encoder.appendEvent(…)          // each record, gap and elided range in sequence order,
 ///     encoder.appendGap(…)            // beginning at `first`, without a hole
-///     try encoder.finish(last: …, compression: .zstd, into: &message)
+///     encoder.finish(last: …, compression: .zstd, into: &message)
 ///
 /// A hole or a step back in the sequences is a bug of the caller and traps: an envelope that does not
 /// account for every sequence must never leave. Not Sendable: one owner at a time.
@@ -18,7 +18,9 @@ package struct EnvelopeEncoder: ~Copyable {
     fileprivate let eventCount: Int
     fileprivate let eventByteCount: Int
     fileprivate let gapByteCount: Int
+    fileprivate let gapTail: RangeList.Tail?
     fileprivate let elidedByteCount: Int
+    fileprivate let elidedTail: RangeList.Tail?
   }
 
   /// `{"penstock":1,"gateway":…,"route":…,"journal":"`
@@ -30,8 +32,8 @@ package struct EnvelopeEncoder: ~Copyable {
   /// `<journal>-<epoch>-`
   private var idPrefix: [UInt8] = []
   private var events: [UInt8] = []
-  private var gaps: [UInt8] = []
-  private var elided: [UInt8] = []
+  private var gaps = RangeList()
+  private var elided = RangeList()
   private var plain: [UInt8] = []
   private var attributes = EventAttributes()
   private var scanner = JSONScanner(pointers: [])
@@ -68,8 +70,8 @@ package struct EnvelopeEncoder: ~Copyable {
   package mutating func begin(journal: JournalID, epoch: Epoch, first: Sequence) {
     precondition(first > .none, "the first sequence of a journal is 1")
     events.removeAll(keepingCapacity: true)
-    gaps.removeAll(keepingCapacity: true)
-    elided.removeAll(keepingCapacity: true)
+    gaps.removeAll()
+    elided.removeAll()
     eventCount = 0
     self.first = first
     next = first
@@ -90,7 +92,7 @@ package struct EnvelopeEncoder: ~Copyable {
   /// Bytes that `finish` would write without compression, now. Exact.
   package var byteCount: Int {
     opening.count + identity.count + EnvelopeEncoder.digitCount(next.previous.rawValue)
-      + EnvelopeEncoder.frameByteCount + events.count + gaps.count + elided.count
+      + EnvelopeEncoder.frameByteCount + events.count + gaps.text.count + elided.text.count
   }
 
   /// `,"events":[` + `],"gaps":[` + `],"elided":[` + `]}`
@@ -140,26 +142,21 @@ package struct EnvelopeEncoder: ~Copyable {
   /// Adds a run of sequences that is lost.
   package mutating func appendGap(_ gap: Gap) {
     advance(over: gap.range.first, gap.range.last)
-    if !gaps.isEmpty { gaps.append(UInt8(ascii: ",")) }
-    EnvelopeEncoder.append(gap.range, to: &gaps)
-    gaps.append(ascii: ",\"reason\":\"")
-    gaps.append(utf8: gap.reason.text)
-    gaps.append(ascii: "\"}")
+    gaps.append(gap.range, gap.reason)
   }
 
   /// Adds a run of sequences that is not meant for this sink.
   package mutating func appendElided(_ range: SequenceRange) {
     advance(over: range.first, range.last)
-    if !elided.isEmpty { elided.append(UInt8(ascii: ",")) }
-    EnvelopeEncoder.append(range, to: &elided)
-    elided.append(UInt8(ascii: "}"))
+    elided.append(range, nil)
   }
 
   /// The present state, to come back to when what is appended next turns out too much.
   package func mark() -> Mark {
     Mark(
       next: next, eventCount: eventCount, eventByteCount: events.count,
-      gapByteCount: gaps.count, elidedByteCount: elided.count)
+      gapByteCount: gaps.text.count, gapTail: gaps.tail,
+      elidedByteCount: elided.text.count, elidedTail: elided.tail)
   }
 
   /// Forgets what was appended since `mark` was taken, after the same `begin`.
@@ -170,18 +167,18 @@ package struct EnvelopeEncoder: ~Copyable {
     next = mark.next
     eventCount = mark.eventCount
     events.removeLast(events.count - mark.eventByteCount)
-    gaps.removeLast(gaps.count - mark.gapByteCount)
-    elided.removeLast(elided.count - mark.elidedByteCount)
+    gaps.rewind(toByteCount: mark.gapByteCount, tail: mark.gapTail)
+    elided.rewind(toByteCount: mark.elidedByteCount, tail: mark.elidedTail)
   }
 
-  /// Replaces the content of `message` by the envelope. Never compresses when that would not make it
-  /// smaller.
+  /// Replaces the content of `message` by the envelope. Does not compress when that would not make it
+  /// smaller, or when there is no memory for it.
   ///
   /// - Returns: how `message` is encoded.
-  /// - Throws: `.outOfMemory` only.
+  @discardableResult
   package mutating func finish(
     last: Sequence, compression: Compression, into message: inout [UInt8]
-  ) throws(EnvelopeError) -> Compression {
+  ) -> Compression {
     precondition(last.next == next && last >= first, "an envelope ends with what was appended last")
     guard compression == .zstd else {
       assemble(into: &message)
@@ -192,8 +189,9 @@ package struct EnvelopeEncoder: ~Copyable {
     defer { swap(&text, &plain) }
     assemble(into: &text)
     // Not made until needed: a context takes about a megabyte.
-    if compressor == nil { compressor = try ZstdCompressor() }
-    if try compressor?.compress(text, into: &message) == true { return .zstd }
+    if compressor == nil { compressor = ZstdCompressor() }
+    if compressor?.compress(text, into: &message) == true { return .zstd }
+    message.removeAll(keepingCapacity: true)
     message.append(contentsOf: text)
     return .none
   }
@@ -207,9 +205,9 @@ package struct EnvelopeEncoder: ~Copyable {
     text.append(ascii: ",\"events\":[")
     text.append(contentsOf: events)
     text.append(ascii: "],\"gaps\":[")
-    text.append(contentsOf: gaps)
+    text.append(contentsOf: gaps.text)
     text.append(ascii: "],\"elided\":[")
-    text.append(contentsOf: elided)
+    text.append(contentsOf: elided.text)
     text.append(ascii: "]}")
   }
 
@@ -263,16 +261,6 @@ package struct EnvelopeEncoder: ~Copyable {
     events.append(ascii: ",\"data_base64\":\"")
     Base64.append(payload, to: &events)
     events.append(UInt8(ascii: "\""))
-  }
-
-  /// The members that gaps and elided ranges share, with the brace left open.
-  private static func append(_ range: SequenceRange, to text: inout [UInt8]) {
-    text.append(ascii: "{\"first\":")
-    text.append(decimal: range.first.rawValue)
-    text.append(ascii: ",\"last\":")
-    text.append(decimal: range.last.rawValue)
-    text.append(ascii: ",\"count\":")
-    text.append(decimal: range.count)
   }
 
   private static func digitCount(_ value: UInt64) -> Int {

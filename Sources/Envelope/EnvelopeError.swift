@@ -15,7 +15,7 @@ package struct EnvelopeError: Error, Hashable, Sendable, CustomStringConvertible
     case malformed
     /// Events, gaps and elided ranges do not cover first...last exactly.
     case unaccounted
-    /// The compressor got no memory.
+    /// No memory to decompress.
     case outOfMemory
   }
 
@@ -53,7 +53,7 @@ package struct EnvelopeError: Error, Hashable, Sendable, CustomStringConvertible
       "the envelope does not account for sequence \(sequence?.description ?? "?") exactly once: "
         + "treat it as lost and report the gateway's version"
     case .outOfMemory:
-      "no memory for compression\(about): lower the batch size or switch compression off"
+      "no memory to decompress the envelope: give the reader more"
     }
   }
 }

@@ -9,8 +9,9 @@ package enum EnvelopeProperties {
   /// Also of a compressed envelope, which says `content-encoding: zstd` beside it.
   package static let contentType = "application/vnd.penstock.envelope+json"
 
-  /// Appends content type, payload format and the user properties `gateway`, `site`, `route`,
-  /// `journal`, `epoch`, `first`, `last` and, when compressed, `content-encoding`.
+  /// Appends content type and payload format, and the user properties `penstock-gateway`,
+  /// `penstock-site`, `penstock-route`, `penstock-journal`, `penstock-epoch`, `penstock-first`,
+  /// `penstock-last` and, when compressed, `content-encoding`.
   package static func append(
     _ header: EnvelopeHeader, compression: Compression, to properties: inout [UInt8]
   ) {
@@ -19,13 +20,13 @@ package enum EnvelopeProperties {
     case .none: MQTTPropertyWriter.append(.payloadFormatIndicator, number: 1, to: &properties)
     case .zstd: append("content-encoding", "zstd", to: &properties)
     }
-    append("gateway", header.gateway, to: &properties)
-    append("site", header.site, to: &properties)
-    append("route", header.route, to: &properties)
-    append("journal", header.journal.description, to: &properties)
-    append("epoch", header.epoch.description, to: &properties)
-    append("first", header.first.description, to: &properties)
-    append("last", header.last.description, to: &properties)
+    append("penstock-gateway", header.gateway, to: &properties)
+    append("penstock-site", header.site, to: &properties)
+    append("penstock-route", header.route, to: &properties)
+    append("penstock-journal", header.journal.description, to: &properties)
+    append("penstock-epoch", header.epoch.description, to: &properties)
+    append("penstock-first", header.first.description, to: &properties)
+    append("penstock-last", header.last.description, to: &properties)
   }
 
   private static func append(_ name: String, _ value: String, to properties: inout [UInt8]) {

@@ -2,7 +2,7 @@ package import GatewayConfiguration
 import GatewayCore
 import Ingest
 package import Logging
-import Metrics
+import CoreMetrics
 package import Observability
 import Platform
 import ServiceLifecycle

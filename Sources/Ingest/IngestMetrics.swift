@@ -1,6 +1,6 @@
 import Deduplication
 import GatewayCore
-package import Metrics
+package import CoreMetrics
 
 /// Every metric this stage emits; the contract is Observability's catalogue. The thread counts in
 /// plain integers and publishes once per commit, so a message costs no atomic operation.

@@ -12,11 +12,11 @@ package enum Interruption {
       signalDescriptor.exchange(wakeUp.pollDescriptor, ordering: .sequentiallyConsistent) == -1,
       "interruptions are taken over once")
     for number in [SIGINT, SIGTERM] {
-      _ = signal(number) { number in
+      signal(number) { number in
         // Only what signal-safety(7) allows.
         var one: UInt64 = 1
         _ = unsafe write(signalDescriptor.load(ordering: .relaxed), &one, 8)
-        _ = signal(number, SIG_DFL)
+        signal(number, SIG_DFL)
       }
     }
     return wakeUp

@@ -145,6 +145,10 @@ let package = Package(
       "Audit",
       ["GatewayCore", "Platform", "Mosquitto", "Envelope", "PumpTelemetry", "AllocationCounting"]),
     .testTarget(
+      name: "CrashTests",
+      dependencies: ["Audit", "GatewayCore", "Platform", "PumpTelemetry", "penstock"],
+      swiftSettings: settings),
+    .testTarget(
       name: "TidyTests", dependencies: ["GatewayCore", "Platform"], swiftSettings: settings),
     // Interposes malloc: for tests and benchmarks, never below a product.
     .target(name: "CAllocationCounter", cSettings: [.unsafeFlags(["-O2"])]),

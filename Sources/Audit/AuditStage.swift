@@ -1,6 +1,6 @@
-package import GatewayCore
+import GatewayCore
 import Mosquitto
-package import Platform
+import Platform
 import PumpTelemetry
 
 /// What the audited path is made of and how it is loaded.
@@ -20,6 +20,7 @@ package struct StageOptions: Sendable, Hashable {
   package var commitMaxDelay = "20ms"
   package var journalSize = "64MiB"
   package var maxInFlight = 16
+  package var batchMaxRecords = 500
 
   package init(executable: String) { self.executable = executable }
 }
@@ -59,15 +60,18 @@ package struct AuditStage: ~Copyable {
     agentOptions.commitMaxDelay = options.commitMaxDelay
     agentOptions.journalSize = options.journalSize
     agentOptions.maxInFlight = options.maxInFlight
+    agentOptions.batchMaxRecords = options.batchMaxRecords
     var agent = try AgentProcess(
       executable: options.executable, options: agentOptions, environment: options.environment)
     if options.isKept { agent.keepDirectory() }
-    observer = try CentralObserver(
+    let observer = try CentralObserver(
       endpoint: central.endpoint, clientID: "audit", filters: [agentOptions.upstreamTopic],
       record: EnvelopeRecorder.record(into: ledger))
-    pumps = try Simulation(
+    let pumps = try Simulation(
       options: Self.simulation(options, endpoint: field.endpoint), observer: ledger)
     self.options = options
+    self.observer = observer
+    self.pumps = pumps
     self.ledger = ledger
     self.agentOptions = agentOptions
     self.agent = agent

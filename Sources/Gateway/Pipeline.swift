@@ -189,11 +189,22 @@ package struct Pipeline: Service {
     for warning in report.warnings {
       logger.warning("journal", metadata: ["journal.warning": "\(warning)"])
     }
-    logger.notice(
-      "journal open",
+    var metadata: Logger.Metadata = [
+      "journal.path": "\(route.journalPath)", "journal.created": "\(report.isCreated)",
+      "journal.clean_stop": "\(report.wasCleanStop)",
+      "journal.records": "\(report.keptRecordCount)",
+      "journal.remembered_ids": "\(rememberedIDCount)",
+      "journal.scanned": "\(report.scanned)", "journal.seconds": "\(report.duration.seconds)",
+    ]
+    if report.tornTailCount > 0 { metadata["journal.torn_tail"] = "\(report.tornTailCount)" }
+    logger.notice("journal open", metadata: metadata)
+    guard !report.corruptRanges.isEmpty else { return }
+    logger.error(
+      "committed records cannot be read any more; a gap tells the centre",
       metadata: [
-        "journal.path": "\(route.journalPath)", "journal.recovery": "\(report)",
-        "journal.remembered_ids": "\(rememberedIDCount)",
+        "journal.lost_records": "\(report.lostRecordCount)",
+        "journal.quarantined": "\(report.quarantined)",
+        "journal.ranges": "\(report.corruptRanges.count)",
       ])
   }
 

@@ -309,13 +309,11 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   private mutating func quiesce(_ connection: inout Connection) throws -> End {
     try commitAndRelease(&connection)
     try connection.disconnect()
-    try connection.flush()
     return .quiesced
   }
 
   private mutating func leaveFull(_ connection: inout Connection) throws -> End {
     try connection.disconnect()
-    try connection.flush()
     return .ringFull
   }
 

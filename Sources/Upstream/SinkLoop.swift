@@ -112,10 +112,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
       var connection = try makeConnection(inbox)
       try connection.connect(endpoint: endpoint)
       end = try serveParkingJournalFailure(&connection)
-      if case .finished = end {
-        try connection.disconnect()
-        try connection.flush()
-      }
+      if case .finished = end { try connection.disconnect() }
     } catch {
       end = .lost(error)
     }

@@ -17,7 +17,7 @@ struct Penstock: AsyncParsableCommand {
       """,
     version: Version.text,
     subcommands: [
-      RunCommand.self, CheckConfigCommand.self, JournalCommand.self, VersionCommand.self,
+      RunCommand.self, CheckConfigCommand.self, VersionCommand.self,
     ])
 
   static func main() async {

@@ -51,11 +51,13 @@ lint: ## fail where `make format` would change something
 	$(SWIFT) format lint -s -r -p Package.swift Sources Tests
 
 install: ## install dist/penstock (make build), unit, account, sample configuration, documents
-	@test -x $(DIST)/penstock || { echo "$(DIST)/penstock is missing: run 'make build' first" >&2; exit 1; }
+	@test -x $(DIST)/penstock \
+	  || { echo "$(DIST)/penstock is missing: run 'make build' first" >&2; exit 1; }
 	$(INSTALL) -D -m 755 $(DIST)/penstock $(DESTDIR)$(BINDIR)/penstock
 	$(INSTALL) -d $(DESTDIR)$(UNITDIR)
-	sed 's|/usr/bin/penstock|$(BINDIR)/penstock|; s|/etc/penstock|$(CONFDIR)|; s|/usr/share/doc/penstock|$(DOCDIR)|' \
-	  systemd/penstock.service > $(DESTDIR)$(UNITDIR)/penstock.service
+	sed -e 's|/usr/bin/penstock|$(BINDIR)/penstock|' -e 's|/etc/penstock|$(CONFDIR)|' \
+	  -e 's|/usr/share/doc/penstock|$(DOCDIR)|' systemd/penstock.service \
+	  > $(DESTDIR)$(UNITDIR)/penstock.service
 	chmod 644 $(DESTDIR)$(UNITDIR)/penstock.service
 	$(INSTALL) -D -m 644 systemd/penstock.sysusers $(DESTDIR)$(SYSUSERSDIR)/penstock.conf
 	$(INSTALL) -d -m 755 $(DESTDIR)$(CONFDIR)
@@ -64,9 +66,11 @@ install: ## install dist/penstock (make build), unit, account, sample configurat
 	  *.conf) $(INSTALL) -D -m 644 "$$file" "$(DESTDIR)$(DOCDIR)/$$(basename "$$file")" ;; \
 	  esac; done
 	$(INSTALL) -d $(DESTDIR)$(DOCDIR)
-	for file in README.md CHANGELOG.md LICENSE Sources/Observability/Observability.docc/Metrics.md; do \
+	for file in README.md CHANGELOG.md LICENSE \
+	  Sources/Observability/Observability.docc/Metrics.md; do \
 	  if [ -f "$$file" ]; then $(INSTALL) -m 644 "$$file" $(DESTDIR)$(DOCDIR)/; fi; done
-	@[ -n "$(DESTDIR)" ] || echo "next: systemd-sysusers; put $(CONFDIR)/penstock.yaml in place; systemctl daemon-reload; systemctl enable --now penstock"
+	@[ -n "$(DESTDIR)" ] || echo "next: systemd-sysusers; write $(CONFDIR)/penstock.yaml;" \
+	  "systemctl daemon-reload; systemctl enable --now penstock"
 
 uninstall: ## remove what install put there; configuration and journals stay
 	rm -f $(DESTDIR)$(BINDIR)/penstock $(DESTDIR)$(UNITDIR)/penstock.service

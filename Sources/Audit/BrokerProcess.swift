@@ -98,6 +98,23 @@ package struct BrokerProcess: ~Copyable, Sendable {
     (0..<startCount).map { log(ofStart: $0 + 1) }.joined()
   }
 
+  /// Waits until what the broker has logged since its present start contains `text`; false after
+  /// `timeout`, or when the broker has ended.
+  package mutating func waitForLog(
+    _ text: String, timeout: Duration
+  ) throws(BrokerProcessError) -> Bool {
+    let deadline = Clock.monotonic().nanoseconds + timeout.nanoseconds
+    while !log(ofStart: startCount).contains(text) {
+      guard Clock.monotonic().nanoseconds < deadline, var child = process.take() else {
+        return false
+      }
+      let status = try wait(for: &child)
+      process = consume child
+      if status != nil { return false }
+    }
+    return true
+  }
+
   /// The path of the present log file, for readers that follow it.
   package var logPath: String { logPath(ofStart: startCount) }
 }

@@ -154,9 +154,9 @@ package struct AgentOptions: Sendable, Hashable {
   package var upstreamTopic: String { "penstock/v1/\(gatewayID)/telemetry" }
 
   /// What `interruptions` (kills of the agent, losses of the central broker) may bring again, in
-  /// events: each time a full window of full batches, and one batch that was accepted while its cursor
-  /// was being written. After a power cut it would be up to a second of accepted batches more; after
-  /// SIGKILL the page cache still has their cursors (RULINGS D4).
+  /// events: each time a full window of full batches, and one batch that was accepted while its
+  /// cursor was being written. After a power cut it would be up to a second of accepted batches
+  /// more; after SIGKILL the page cache still has their cursors (RULINGS D4).
   package func redeliveryBound(interruptions: Int) -> UInt64 {
     UInt64(interruptions * (maxInFlight + 1) * batchMaxRecords)
   }

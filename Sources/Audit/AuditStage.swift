@@ -27,11 +27,11 @@ package struct StageOptions: Sendable, Hashable {
 
 /// The whole path with real processes, and an audit that does not believe the gateway:
 ///
-///     pumps (simulation) ──▶ field broker ──▶ agent (child process) ──▶ central broker ──▶ observer
-///          └────────────── sent, acknowledged ──────▶ ledger ◀──────── delivered ───────────┘
+///     pumps ──▶ field broker ──▶ agent (child process) ──▶ central broker ──▶ observer
+///       └───────── sent, acknowledged ──▶ ledger ◀── delivered ────────────────┘
 ///
-/// Owns everything it starts: when it goes, all processes are gone and, unless kept, all directories.
-/// The demo and the crash tests are scripts over it. One owner; any thread.
+/// Owns everything it starts: when it goes, all processes are gone and, unless kept, all
+/// directories. The demo and the crash tests are scripts over it. One owner; any thread.
 package struct AuditStage: ~Copyable {
   package var field: BrokerProcess
   package var central: BrokerProcess
@@ -137,8 +137,8 @@ package struct AuditStage: ~Copyable {
     return true
   }
 
-  /// A clean end: the agent must leave with exit code 0. What it still delivers while it stops counts
-  /// in the report.
+  /// A clean end: the agent must leave with exit code 0. What it still delivers while it stops
+  /// counts in the report.
   package mutating func finish() throws -> AuditReport {
     pumps.stop()
     try agent.stop()
@@ -156,8 +156,9 @@ package struct AuditStage: ~Copyable {
 }
 
 extension BrokerOptions {
-  /// As `edge-config/mosquitto-field.conf`, as far as it matters here: room for the time in which the
-  /// agent is dead. SUBSCRIBE is logged, because the pumps must not start before the agent listens.
+  /// As `edge-config/mosquitto-field.conf`, as far as it matters here: room for the time in which
+  /// the agent is dead. SUBSCRIBE is logged, because the pumps must not start before the agent
+  /// listens.
   static var field: BrokerOptions {
     var options = BrokerOptions()
     options.maxQueuedMessages = 200_000

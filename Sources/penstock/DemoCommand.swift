@@ -9,12 +9,12 @@ struct DemoCommand: ParsableCommand {
     commandName: "demo",
     abstract: "Show an outage and a crash on private brokers, and audit what arrived.",
     discussion: """
-      Starts two private Mosquitto brokers on free loopback ports, this program as the agent, and \
-      simulated pumps with deliberately repeated sends. Takes the central broker away, kills the \
-      agent with SIGKILL, starts it again, brings the broker back, drains, and lets an independent \
-      subscriber check: nothing lost, duplicated or out of order. Exits with 0 only when all of that \
-      holds. Needs mosquitto (apt-get install mosquitto). Nothing outside the temporary directory is \
-      touched.
+      Starts two private Mosquitto brokers on free loopback ports, this program as the agent, \
+      and simulated pumps with deliberately repeated sends. Takes the central broker away, kills \
+      the agent with SIGKILL, starts it again, brings the broker back, drains, and lets an \
+      independent subscriber check: nothing lost, duplicated or out of order. Exits with 0 only \
+      when all of that holds. Needs mosquitto (apt-get install mosquitto). Touches nothing \
+      outside its temporary directories.
       """)
 
   @Option(help: "How long the pumps send, in seconds.") var seconds = 40

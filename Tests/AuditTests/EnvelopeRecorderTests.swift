@@ -13,7 +13,7 @@ struct EnvelopeRecorderTests {
 
   private func envelope(
     ids: [String], compression: Compression
-  ) throws -> [UInt8] {
+  ) -> [UInt8] {
     var encoder = EnvelopeEncoder(gateway: "gw", site: "gw", route: "telemetry")
     encoder.begin(
       journal: JournalID(high: 1, low: 2), epoch: Epoch(rawValue: 3), first: Sequence(1))
@@ -26,13 +26,13 @@ struct EnvelopeRecorderTests {
         payload: payload.span)
     }
     var bytes: [UInt8] = []
-    _ = try encoder.finish(
+    _ = encoder.finish(
       last: Sequence(UInt64(ids.count)), compression: compression, into: &bytes)
     return bytes
   }
 
   @Test("a delivered envelope is a clean audit", arguments: [Compression.none, .zstd])
-  func clean(compression: Compression) throws {
+  func clean(compression: Compression) {
     let ledger = AuditLedger()
     let record = EnvelopeRecorder.record(into: ledger)
     let ids = (1...40).map { "ND01-\($0)" }
@@ -40,7 +40,7 @@ struct EnvelopeRecorderTests {
       ledger.sent(topic: topic, id: id, payload: Array("{\"messageId\":\"\(id)\"}".utf8).span)
       ledger.acknowledged(topic: topic, id: id)
     }
-    let bytes = try envelope(ids: ids, compression: compression)
+    let bytes = envelope(ids: ids, compression: compression)
     record(Array("penstock/v1/gw/telemetry".utf8).span, bytes.span)
     let report = ledger.report()
     #expect(report.isClean(allowedRedelivery: 0), "\(report.table(allowedRedelivery: 0))")
@@ -48,7 +48,7 @@ struct EnvelopeRecorderTests {
   }
 
   @Test("an envelope that leaves sequences out, and bytes that are none, are findings")
-  func findings() throws {
+  func findings() {
     let ledger = AuditLedger()
     let record = EnvelopeRecorder.record(into: ledger)
     // The encoder would not write such a thing.

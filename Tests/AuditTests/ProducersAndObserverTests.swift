@@ -13,7 +13,8 @@ import Testing
 
 @Suite("pumps and observer", .enabled(if: BrokerProcess.isAvailable, "mosquitto is not installed"))
 struct ProducersAndObserverTests {
-  /// Takes every n-th new message away (0: none). Deliberate repeats are dropped, as an agent would.
+  /// Takes every n-th new message away (0: none). Deliberate repeats are dropped, as an agent
+  /// would.
   private final class Relay: Sendable {
     private let state = Mutex<(seen: Set<String>, sequence: UInt64)>(([], 0))
     private let ledger: AuditLedger

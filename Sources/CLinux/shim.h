@@ -4,15 +4,19 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <spawn.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
+#include <sys/pidfd.h>
 #include <sys/statfs.h>
 #include <sys/timex.h>
+#include <sys/wait.h>
 #include <time.h>
 
 // Declared by glibc only under _GNU_SOURCE, which the Glibc module is built without.
 int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask);
 int pthread_setname_np(pthread_t thread, const char *name);
+int posix_spawn_file_actions_addclosefrom_np(posix_spawn_file_actions_t *actions, int from);
 
 // Enumeration constants and expression macros, which Swift does not import as Int32.
 static const int penstock_eventfd_flags = EFD_NONBLOCK | EFD_CLOEXEC;

@@ -1,4 +1,4 @@
-package import Glibc
+import Glibc
 
 /// Owns one descriptor. Closed exactly once: by `close()`, which can report an error, or by deinit.
 package struct FileDescriptor: ~Copyable, Sendable {
@@ -70,7 +70,7 @@ package enum File {
 
   /// open(2) with O_CLOEXEC always on, retried on EINTR.
   package static func open(
-    _ path: String, flags: Int32, mode: mode_t = 0
+    _ path: String, flags: Int32, mode: UInt32 = 0
   ) throws(SystemError) -> FileDescriptor {
     while true {
       let raw = unsafe Glibc.open(path, flags | O_CLOEXEC, mode)

@@ -44,7 +44,9 @@ struct EventAttributes {
         text.append(ascii: ",\"messageexpiry\":\"")
         text.append(decimal: UInt64(property.number))
         text.append(UInt8(ascii: "\""))
-      case .contentType: contentType = property.value
+      case .contentType:
+        // An empty one says nothing, and CloudEvents has no word for it.
+        if !value.isEmpty { contentType = property.value }
       case .responseTopic:
         text.append(ascii: ",\"responsetopic\":")
         JSONString.append(value, to: &text)

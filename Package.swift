@@ -158,3 +158,22 @@ let package = Package(
       swiftSettings: settings),
   ]
 )
+
+// The benchmarks of `make bench`; ordinary builds never see them.
+if Context.environment["PENSTOCK_BENCHMARKS"] != nil {
+  package.targets += [
+    .executableTarget(
+      name: "bare-subscriber", dependencies: ["CMosquitto"],
+      path: "Sources/Benchmarks/BareSubscriber"),
+    .executableTarget(
+      name: "load-publisher", dependencies: ["CMosquitto"],
+      path: "Sources/Benchmarks/LoadPublisher"),
+    .executableTarget(
+      name: "penstock-benchmarks",
+      dependencies: [
+        "Audit", "Deduplication", "GatewayCore", "Ingest", "Mosquitto", "Platform", "RingJournal",
+        logging, metrics,
+      ],
+      path: "Sources/Benchmarks/PenstockBenchmarks", swiftSettings: settings),
+  ]
+}

@@ -62,10 +62,10 @@ enum DurableConsumer {
           first = (committed, Clock.monotonic(), Usage.processSeconds())
         }
         if committed >= count, let first {
-          let seconds = Clock.monotonic().since(first.at).seconds
+          let elapsed = seconds(since: first.at)
           let cpu = Usage.processSeconds() - first.cpu
           Console.line(
-            "\(committed - first.committed) \(seconds) \(cpu) \(Usage.status("VmHWM"))")
+            "\(committed - first.committed) \(elapsed) \(cpu) \(Usage.status("VmHWM"))")
           control.advance(to: .close)
           return
         }

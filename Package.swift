@@ -147,6 +147,10 @@ let package = Package(
       "Audit",
       ["GatewayCore", "Platform", "Mosquitto", "Envelope", "PumpTelemetry", "AllocationCounting"]),
     .testTarget(
+      name: "CrashTests",
+      dependencies: ["Audit", "GatewayCore", "Platform", "PumpTelemetry", "penstock"],
+      swiftSettings: settings),
+    .testTarget(
       name: "TidyTests", dependencies: ["GatewayCore", "Platform"], swiftSettings: settings),
     // Interposes malloc: for tests and benchmarks, never below a product.
     .target(name: "CAllocationCounter", cSettings: [.unsafeFlags(["-O2"])]),
@@ -156,3 +160,22 @@ let package = Package(
       swiftSettings: settings),
   ]
 )
+
+// The benchmarks of `make bench`; ordinary builds never see them.
+if Context.environment["PENSTOCK_BENCHMARKS"] != nil {
+  package.targets += [
+    .executableTarget(
+      name: "bare-subscriber", dependencies: ["CMosquitto"],
+      path: "Sources/Benchmarks/BareSubscriber"),
+    .executableTarget(
+      name: "load-publisher", dependencies: ["CMosquitto"],
+      path: "Sources/Benchmarks/LoadPublisher"),
+    .executableTarget(
+      name: "penstock-benchmarks",
+      dependencies: [
+        "Audit", "Deduplication", "GatewayCore", "Ingest", "Mosquitto", "Platform", "RingJournal",
+        logging, metrics,
+      ],
+      path: "Sources/Benchmarks/PenstockBenchmarks", swiftSettings: settings),
+  ]
+}

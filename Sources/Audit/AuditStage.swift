@@ -1,6 +1,6 @@
-package import GatewayCore
+import GatewayCore
 import Mosquitto
-package import Platform
+import Platform
 import PumpTelemetry
 
 /// What the audited path is made of and how it is loaded.
@@ -20,17 +20,18 @@ package struct StageOptions: Sendable, Hashable {
   package var commitMaxDelay = "20ms"
   package var journalSize = "64MiB"
   package var maxInFlight = 16
+  package var batchMaxRecords = 500
 
   package init(executable: String) { self.executable = executable }
 }
 
 /// The whole path with real processes, and an audit that does not believe the gateway:
 ///
-///     pumps (simulation) ──▶ field broker ──▶ agent (child process) ──▶ central broker ──▶ observer
-///          └────────────── sent, acknowledged ──────▶ ledger ◀──────── delivered ───────────┘
+///     pumps ──▶ field broker ──▶ agent (child process) ──▶ central broker ──▶ observer
+///       └───────── sent, acknowledged ──▶ ledger ◀── delivered ────────────────┘
 ///
-/// Owns everything it starts: when it goes, all processes are gone and, unless kept, all directories.
-/// The demo and the crash tests are scripts over it. One owner; any thread.
+/// Owns everything it starts: when it goes, all processes are gone and, unless kept, all
+/// directories. The demo and the crash tests are scripts over it. One owner; any thread.
 package struct AuditStage: ~Copyable {
   package var field: BrokerProcess
   package var central: BrokerProcess
@@ -59,15 +60,18 @@ package struct AuditStage: ~Copyable {
     agentOptions.commitMaxDelay = options.commitMaxDelay
     agentOptions.journalSize = options.journalSize
     agentOptions.maxInFlight = options.maxInFlight
+    agentOptions.batchMaxRecords = options.batchMaxRecords
     var agent = try AgentProcess(
       executable: options.executable, options: agentOptions, environment: options.environment)
     if options.isKept { agent.keepDirectory() }
-    observer = try CentralObserver(
+    let observer = try CentralObserver(
       endpoint: central.endpoint, clientID: "audit", filters: [agentOptions.upstreamTopic],
       record: EnvelopeRecorder.record(into: ledger))
-    pumps = try Simulation(
+    let pumps = try Simulation(
       options: Self.simulation(options, endpoint: field.endpoint), observer: ledger)
     self.options = options
+    self.observer = observer
+    self.pumps = pumps
     self.ledger = ledger
     self.agentOptions = agentOptions
     self.agent = agent
@@ -133,8 +137,8 @@ package struct AuditStage: ~Copyable {
     return true
   }
 
-  /// A clean end: the agent must leave with exit code 0. What it still delivers while it stops counts
-  /// in the report.
+  /// A clean end: the agent must leave with exit code 0. What it still delivers while it stops
+  /// counts in the report.
   package mutating func finish() throws -> AuditReport {
     pumps.stop()
     try agent.stop()
@@ -152,8 +156,9 @@ package struct AuditStage: ~Copyable {
 }
 
 extension BrokerOptions {
-  /// As `edge-config/mosquitto-field.conf`, as far as it matters here: room for the time in which the
-  /// agent is dead. SUBSCRIBE is logged, because the pumps must not start before the agent listens.
+  /// As `edge-config/mosquitto-field.conf`, as far as it matters here: room for the time in which
+  /// the agent is dead. SUBSCRIBE is logged, because the pumps must not start before the agent
+  /// listens.
   static var field: BrokerOptions {
     var options = BrokerOptions()
     options.maxQueuedMessages = 200_000

@@ -22,12 +22,13 @@ package struct Demo: ~Copyable {
     output.line("central broker  \(stage.central.endpoint)  \(stage.central.directoryPath)")
     output.line("agent           \(stage.agent.directoryPath)")
     try stage.start()
+    let ledger = stage.ledger
     for phase in DemoPhase.allCases {
       output.heading(phase.title, phase.explanation)
       try enter(phase, &stage)
       if phase == .drain {
         _ = try stage.drain(limit: options.drainLimit, interval: output.interval) {
-          try show(stage.ledger)
+          try show(ledger)
         }
         // What would be a duplicate comes a little later than what it duplicates.
         try watch(&stage, for: options.settlingTime)
@@ -37,7 +38,7 @@ package struct Demo: ~Copyable {
       output.endProgress()
     }
     let bound = stage.agentOptions.redeliveryBound(
-      interruptions: DemoPhase.interruptionCount, messagesPerSecond: options.stage.rate)
+      interruptions: DemoPhase.interruptionCount)
     return DemoResult(report: try stage.finish(), allowedRedelivery: bound)
   }
 

@@ -39,8 +39,9 @@ enum DemoPhase: Sendable, CaseIterable {
     case .normal:
       "Pumps publish to the field broker; the agent journals, then acknowledges, then delivers."
     case .centralAway:
-      "The central broker is stopped with SIGTERM, so that it saves its queues: what a broker "
-        + "accepted and holds in memory is its promise (accept: broker). The agent goes on journalling."
+      "The central broker is stopped with SIGTERM, so that it saves its queues: with accept: "
+        + "broker, what it accepted is its promise, and a SIGKILL would break it. The agent "
+        + "goes on journalling."
     case .agentDead:
       "Nobody takes from the field broker; it queues for the agent's session."
     case .agentBack:

@@ -6,6 +6,7 @@ import CoreMetrics
 package import Observability
 import Platform
 import ServiceLifecycle
+import UnixSignals
 
 /// The whole agent: one pipeline per route, and what looks after them. Runs until SIGTERM or SIGINT,
 /// or until a journal fails.

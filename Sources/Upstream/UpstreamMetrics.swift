@@ -1,4 +1,4 @@
-package import CoreMetrics
+import CoreMetrics
 import Mosquitto
 
 /// Every metric this stage emits; the contract is Observability's catalogue.

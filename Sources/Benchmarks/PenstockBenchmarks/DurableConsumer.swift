@@ -30,9 +30,9 @@ enum DurableConsumer {
     let opened = try Journal.open(
       path: "\(arguments[3])/telemetry.journal", options: journalOptions,
       progress: { _ in },
-      recovered: { window.insert($0.idHash, digest: $0.payloadDigest) })
+      recovered: { record, _ in window.insert(record.idHash, digest: record.payloadDigest) })
     window.commit()
-    let writer = opened.take()
+    let writer = opened.takeWriter()
     let journal = writer.state
     let intake = Intake(
       options: options, writer: writer, window: window,

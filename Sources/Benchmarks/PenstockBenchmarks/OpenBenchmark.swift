@@ -35,8 +35,8 @@ enum OpenBenchmark {
   /// Commits records until the ring is full.
   private static func fill(_ path: String, _ options: JournalOptions) throws {
     var writer = try Journal.open(
-      path: path, options: options, progress: { _ in }, recovered: { _ in }
-    ).take()
+      path: path, options: options, progress: { _ in }
+    ).takeWriter()
     let topic = Array("pumps/ND01/metrics".utf8)
     let payload = [UInt8](repeating: UInt8(ascii: "x"), count: 200)
     var index: UInt64 = 0
@@ -62,8 +62,8 @@ enum OpenBenchmark {
       capacity: DeduplicationOptions(selector: .none).window(ringCapacity: options.capacity))
     var writer = try Journal.open(
       path: path, options: options, progress: { _ in },
-      recovered: { window.insert($0.idHash, digest: $0.payloadDigest) }
-    ).take()
+      recovered: { record, _ in window.insert(record.idHash, digest: record.payloadDigest) }
+    ).takeWriter()
     let seconds = Clock.monotonic().since(start).seconds
     guard window.count > 0 else { throw BenchmarkError("nothing was recovered") }
     try writer.close()

@@ -123,11 +123,13 @@ let package = Package(
     // Tests.
     tests("GatewayCore"),
     tests("Platform", ["GatewayCore"]),
-    tests("JSONScanning", ["GatewayCore"]),
+    tests("JSONScanning", ["GatewayCore", "AllocationCounting"]),
     tests("Mosquitto", ["CMosquitto", "GatewayCore", "Platform", "TestSupport", logging]),
     tests("Deduplication", ["GatewayCore", "JSONScanning"]),
     tests("RingJournal", ["GatewayCore", "Platform"]),
-    tests("Envelope", ["GatewayCore", "JSONScanning", "Platform"]),
+    tests(
+      "Envelope", ["GatewayCore", "JSONScanning", "Platform", "AllocationCounting"],
+      exclude: ["Fixtures"]),
     tests(
       "GatewayConfiguration",
       [

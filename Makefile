@@ -38,8 +38,9 @@ test: deps check-unit ## unit, integration and crash tests
 	$(SWIFT) build --build-tests
 	$(SWIFT) test --skip-build
 
-bench: ## the measured figures of the README
-	PENSTOCK_BENCHMARKS=1 $(SWIFT) package --allow-writing-to-package-directory benchmark
+bench: deps ## measure the figures of the README as ratios in one run (about 5 minutes)
+	PENSTOCK_BENCHMARKS=1 $(SWIFT) build -c release --scratch-path .build/bench
+	.build/bench/release/penstock-benchmarks $(BENCH)
 
 check-unit: ## check the systemd unit: verify, exposure
 	@systemd/check-unit.sh || { code=$$?; [ $$code -eq 77 ] || exit $$code; }
@@ -51,11 +52,13 @@ lint: ## fail where `make format` would change something
 	$(SWIFT) format lint -s -r -p Package.swift Sources Tests
 
 install: ## install dist/penstock (make build), unit, account, sample configuration, documents
-	@test -x $(DIST)/penstock || { echo "$(DIST)/penstock is missing: run 'make build' first" >&2; exit 1; }
+	@test -x $(DIST)/penstock \
+	  || { echo "$(DIST)/penstock is missing: run 'make build' first" >&2; exit 1; }
 	$(INSTALL) -D -m 755 $(DIST)/penstock $(DESTDIR)$(BINDIR)/penstock
 	$(INSTALL) -d $(DESTDIR)$(UNITDIR)
-	sed 's|/usr/bin/penstock|$(BINDIR)/penstock|; s|/etc/penstock|$(CONFDIR)|; s|/usr/share/doc/penstock|$(DOCDIR)|' \
-	  systemd/penstock.service > $(DESTDIR)$(UNITDIR)/penstock.service
+	sed -e 's|/usr/bin/penstock|$(BINDIR)/penstock|' -e 's|/etc/penstock|$(CONFDIR)|' \
+	  -e 's|/usr/share/doc/penstock|$(DOCDIR)|' systemd/penstock.service \
+	  > $(DESTDIR)$(UNITDIR)/penstock.service
 	chmod 644 $(DESTDIR)$(UNITDIR)/penstock.service
 	$(INSTALL) -D -m 644 systemd/penstock.sysusers $(DESTDIR)$(SYSUSERSDIR)/penstock.conf
 	$(INSTALL) -d -m 755 $(DESTDIR)$(CONFDIR)
@@ -64,9 +67,11 @@ install: ## install dist/penstock (make build), unit, account, sample configurat
 	  *.conf) $(INSTALL) -D -m 644 "$$file" "$(DESTDIR)$(DOCDIR)/$$(basename "$$file")" ;; \
 	  esac; done
 	$(INSTALL) -d $(DESTDIR)$(DOCDIR)
-	for file in README.md CHANGELOG.md LICENSE Sources/Observability/Observability.docc/Metrics.md; do \
+	for file in README.md CHANGELOG.md LICENSE \
+	  Sources/Observability/Observability.docc/Metrics.md; do \
 	  if [ -f "$$file" ]; then $(INSTALL) -m 644 "$$file" $(DESTDIR)$(DOCDIR)/; fi; done
-	@[ -n "$(DESTDIR)" ] || echo "next: systemd-sysusers; put $(CONFDIR)/penstock.yaml in place; systemctl daemon-reload; systemctl enable --now penstock"
+	@[ -n "$(DESTDIR)" ] || echo "next: systemd-sysusers; write $(CONFDIR)/penstock.yaml;" \
+	  "systemctl daemon-reload; systemctl enable --now penstock"
 
 uninstall: ## remove what install put there; configuration and journals stay
 	rm -f $(DESTDIR)$(BINDIR)/penstock $(DESTDIR)$(UNITDIR)/penstock.service

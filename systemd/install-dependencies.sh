@@ -8,7 +8,9 @@ set -eu
 missing=
 # A package is needed when neither it nor the program it is wanted for is there.
 need() { # PACKAGE [PROGRAM]
-  if dpkg-query -W -f='${Status}' "$1" 2>/dev/null | grep -q '^install ok installed$'; then return; fi
+  if dpkg-query -W -f='${Status}' "$1" 2>/dev/null | grep -q '^install ok installed$'; then
+    return
+  fi
   if [ $# -gt 1 ] && PATH=$PATH:/usr/sbin:/sbin command -v "$2" >/dev/null 2>&1; then return; fi
   missing="$missing $1"
 }

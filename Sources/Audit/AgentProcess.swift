@@ -85,6 +85,15 @@ package struct AgentProcess: ~Copyable, Sendable {
     if let status { throw endedByItself(status) }
   }
 
+  /// Lets time pass while the agent runs; ends early when the agent does.
+  package mutating func pause(_ duration: Duration) throws(AgentError) {
+    do throws(SystemError) {
+      _ = try process?.wait(atMost: duration)
+    } catch {
+      throw AgentError(detail: error.description, log: logTail)
+    }
+  }
+
   private func endedByItself(_ status: ChildProcess.ExitStatus) -> AgentError {
     AgentError(detail: "the agent ended by itself: \(status)", log: logTail)
   }
@@ -138,13 +147,18 @@ package struct AgentOptions: Sendable, Hashable {
     self.observabilityPort = observabilityPort
   }
 
+  /// The client id of the session at the field broker.
+  package var inboundClientID: String { "penstock-\(gatewayID)-telemetry-in" }
+
   /// Where the observer listens.
   package var upstreamTopic: String { "penstock/v1/\(gatewayID)/telemetry" }
 
-  /// What one crash or broker loss may bring again: a full window of full batches, and what was
-  /// accepted in the second since the last durable cursor (RULINGS D4).
-  package func redeliveryBound(interruptions: Int, messagesPerSecond: Int) -> UInt64 {
-    UInt64(interruptions * (maxInFlight * batchMaxRecords + messagesPerSecond))
+  /// What `interruptions` (kills of the agent, losses of the central broker) may bring again, in
+  /// events: each time a full window of full batches, and one batch that was accepted while its
+  /// cursor was being written. After a power cut it would be up to a second of accepted batches
+  /// more; after SIGKILL the page cache still has their cursors (RULINGS D4).
+  package func redeliveryBound(interruptions: Int) -> UInt64 {
+    UInt64(interruptions * (maxInFlight + 1) * batchMaxRecords)
   }
 
   package func configuration(dataDirectory: String) -> String {

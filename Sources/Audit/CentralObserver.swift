@@ -6,10 +6,10 @@ import Synchronization
 
 /// An independent subscriber on the central broker: what it receives is what "delivered" means.
 ///
-/// It is an at-least-once consumer of its own, with nothing of the gateway's code but the MQTT client
-/// and the envelope decoder: own client id, QoS 1, a session that outlives its connection, so that
-/// nothing is missed while the central broker is away; a PUBACK leaves only after the message was
-/// recorded. Runs on its own thread from `start` to `stop`.
+/// It is an at-least-once consumer of its own, with nothing of the gateway's code but the MQTT
+/// client and the envelope decoder: own client id, QoS 1, a session that outlives its connection,
+/// so that nothing is missed while the central broker is away; a PUBACK leaves only after the
+/// message was recorded. Runs on its own thread from `start` to `stop`.
 ///
 /// Limit: the central broker drops what exceeds its `max_queued_messages` for an absent observer;
 /// give it room. A broker that lost the session (`sessionsLost`) makes the audit worthless.

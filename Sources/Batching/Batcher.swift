@@ -1,4 +1,4 @@
-package import Envelope
+import Envelope
 package import GatewayCore
 package import RingJournal
 

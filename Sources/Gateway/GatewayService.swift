@@ -2,10 +2,11 @@ package import GatewayConfiguration
 import GatewayCore
 import Ingest
 package import Logging
-import Metrics
+import CoreMetrics
 package import Observability
 import Platform
 import ServiceLifecycle
+import UnixSignals
 
 /// The whole agent: one pipeline per route, and what looks after them. Runs until SIGTERM or SIGINT,
 /// or until a journal fails.

@@ -1,13 +1,13 @@
 import Batching
 import Deduplication
-import GatewayConfiguration
-import GatewayCore
+package import GatewayConfiguration
+package import GatewayCore
 package import Ingest
 package import Logging
 import Mosquitto
 import Platform
 import RingJournal
-package import ServiceLifecycle
+import ServiceLifecycle
 import Upstream
 
 /// One route, from broker to destinations. This is the picture:
@@ -124,8 +124,7 @@ package struct Pipeline: Service {
     var window = DeduplicationWindow(
       capacity: deduplication.window(ringCapacity: route.journal.capacity),
       within: deduplication.contentWithin)
-    let started = Clock.monotonic()
-    var lastProgress = started
+    var lastProgress = Clock.monotonic()
     status.report(ingestStage, StageState(.recovering))
     let opened = try Journal.open(
       path: route.journalPath, options: route.journal, environment: environment,
@@ -135,14 +134,14 @@ package struct Pipeline: Service {
         lastProgress = now
         status.report(ingestStage, StageState(.creating, "\(progress.written) of \(progress.total) written"))
       },
-      recovered: { record in
+      recovered: { record, _ in
         if record.idHash != .absent {
           window.insert(record.idHash, digest: record.payloadDigest)
         }
       })
     window.commit()
-    log(opened.report, rememberedIDCount: window.count, took: Clock.monotonic().since(started))
-    let writer = opened.take()
+    log(opened.report, rememberedIDCount: window.count)
+    let writer = opened.takeWriter()
     let journal = writer.state
     let sinks = route.sinks.indices.map { SinkControl(wakeUp: journal.wakeUp(sink: $0)) }
     let control = IngestControl(wakeUp: journal.writerWakeUp) {
@@ -186,12 +185,26 @@ package struct Pipeline: Service {
     return environment
   }
 
-  private func log(_ report: RecoveryReport, rememberedIDCount: Int, took: Duration) {
-    logger.notice(
-      "journal open",
+  private func log(_ report: RecoveryReport, rememberedIDCount: Int) {
+    for warning in report.warnings {
+      logger.warning("journal", metadata: ["journal.warning": "\(warning)"])
+    }
+    var metadata: Logger.Metadata = [
+      "journal.path": "\(route.journalPath)", "journal.created": "\(report.isCreated)",
+      "journal.clean_stop": "\(report.wasCleanStop)",
+      "journal.records": "\(report.keptRecordCount)",
+      "journal.remembered_ids": "\(rememberedIDCount)",
+      "journal.scanned": "\(report.scanned)", "journal.seconds": "\(report.duration.seconds)",
+    ]
+    if report.tornTailCount > 0 { metadata["journal.torn_tail"] = "\(report.tornTailCount)" }
+    logger.notice("journal open", metadata: metadata)
+    guard !report.corruptRanges.isEmpty else { return }
+    logger.error(
+      "committed records cannot be read any more; a gap tells the centre",
       metadata: [
-        "journal.path": "\(route.journalPath)", "journal.recovery": "\(report)",
-        "journal.remembered_ids": "\(rememberedIDCount)", "journal.seconds": "\(took.seconds)",
+        "journal.lost_records": "\(report.lostRecordCount)",
+        "journal.quarantined": "\(report.quarantined)",
+        "journal.ranges": "\(report.corruptRanges.count)",
       ])
   }
 

@@ -1,4 +1,4 @@
-package import GatewayCore
+import GatewayCore
 
 /// When an open commit group is closed. A pure value.
 ///

@@ -25,3 +25,7 @@ package protocol InboundConnection: ~Copyable {
 }
 
 extension MosquittoClient: InboundConnection {}
+
+/// Makes a fresh handle that delivers to the intake.
+package typealias MakeInboundConnection<Connection: ~Copyable> =
+  (Intake) throws(MosquittoError) -> Connection

@@ -1,5 +1,5 @@
 package import Platform
-package import Synchronization
+import Synchronization
 
 /// How the rest of the process tells a route's ingest thread what to do. Any thread.
 package final class IngestControl: Sendable {

@@ -1,7 +1,8 @@
+import CoreMetrics
 import Deduplication
 package import GatewayCore
 package import Logging
-package import Mosquitto
+import Mosquitto
 package import Platform
 package import RingJournal
 
@@ -43,7 +44,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   private let metrics: IngestMetrics
   private let logger: Logger
   private let sabotage: Sabotage
-  private let makeConnection: (Intake) throws(MosquittoError) -> Connection
+  private let makeConnection: MakeInboundConnection<Connection>
   private var subscriptions: SubscriptionMemory
   private var groupClose: GroupClose
   private var backoff = Backoff()
@@ -62,7 +63,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     options: IngestOptions, intake: Intake, control: IngestControl, wakeUp: WakeUp,
     subscriptions: SubscriptionMemory, stage: StageName, status: any StatusReporting,
     metrics: IngestMetrics, logger: Logger, sabotage: Sabotage = .none,
-    makeConnection: @escaping (Intake) throws(MosquittoError) -> Connection
+    makeConnection: @escaping MakeInboundConnection<Connection>
   ) {
     self.options = options
     self.intake = intake
@@ -87,7 +88,8 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   package mutating func run() throws(JournalError) {
     metrics.capacityBytes.record(intake.capacity.rawValue)
     while control.phase == .run {
-      if !intake.hasRoom { try pause() }
+      intake.refreshRoom()
+      if !intake.hasRoom || intake.wasRefusedRoom { try pause() }
       guard control.phase == .run else { break }
       try connectAndServe()
     }
@@ -197,6 +199,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     lastMisc = Clock.monotonic()
     while true {
       let now = Clock.monotonic()
+      intake.refreshRoom()
       if control.phase > .run { return try quiesce(&connection) }
       let held = connection.heldAcknowledgements
       var timeout = Self.idleTurn
@@ -306,13 +309,11 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   private mutating func quiesce(_ connection: inout Connection) throws -> End {
     try commitAndRelease(&connection)
     try connection.disconnect()
-    try connection.flush()
     return .quiesced
   }
 
   private mutating func leaveFull(_ connection: inout Connection) throws -> End {
     try connection.disconnect()
-    try connection.flush()
     return .ringFull
   }
 

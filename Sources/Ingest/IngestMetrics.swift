@@ -1,23 +1,21 @@
 import Deduplication
 import GatewayCore
-package import Metrics
+import CoreMetrics
 
 /// Every metric this stage emits; the contract is Observability's catalogue. The thread counts in
 /// plain integers and publishes once per commit, so a message costs no atomic operation.
 package struct IngestMetrics: Sendable {
-  package struct Counts: Sendable {
-    package var messages = 0
-    package var bytes = 0
-    package var duplicates = 0
-    package var journalled = 0
-    package var missingID = 0
-    package var conflicts = 0
-    package var tooLarge = 0
-    package var droppedConflicts = 0
+  struct Counts: Sendable {
+    var messages = 0
+    var bytes = 0
+    var duplicates = 0
+    var journalled = 0
+    var missingID = 0
+    var conflicts = 0
+    var tooLarge = 0
+    var droppedConflicts = 0
     /// QoS 0 messages: journalled, but nobody would have sent them again.
-    package var unprotected = 0
-
-    package init() {}
+    var unprotected = 0
   }
 
   let messages: Counter

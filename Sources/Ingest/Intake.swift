@@ -1,8 +1,9 @@
+import CoreMetrics
 package import Deduplication
 package import GatewayCore
 import JSONScanning
 package import Mosquitto
-package import Platform
+import Platform
 package import RingJournal
 
 /// What happens to each message, in the moment it is read: scanned once, identified, looked up, and
@@ -32,6 +33,8 @@ package final class Intake: MosquittoHandler {
   private var scanner: JSONScanner
   private let userPropertyName: [UInt8]?
   private var counts = IngestMetrics.Counts()
+  private var roomByteCount = 0
+  private var roomAtRefusal = 0
 
   // What one connection brought; the loop reads it between calls.
   /// Messages since the start, whatever became of them.
@@ -65,18 +68,23 @@ package final class Intake: MosquittoHandler {
   // MARK: - The journal, as the loop sees it
 
   package var openRecordCount: Int { writer.openRecordCount }
-  package var openByteCount: Int { writer.openByteCount }
+  package var openByteCount: Int { writer.openByteCount.rawValue }
   package var commitByteCountMax: Int { writer.commitByteCountMax }
   package var capacity: ByteCount { writer.identity.capacity }
   package var freeFraction: Double { writer.freeFraction }
 
-  /// Whether the next message will find room, whatever its size.
-  package var hasRoom: Bool { writer.hasRoom(forByteCount: largestRecordByteCount) }
+  /// Looks how much room the deliveries have made; once per turn of the loop.
+  package func refreshRoom() { roomByteCount = writer.freeByteCount }
 
-  /// Whether a paused route should come back: room for more than a moment.
+  /// Whether the next message will find room, whatever its size. As of the last `refreshRoom`.
+  package var hasRoom: Bool { openByteCount + largestRecordByteCount <= roomByteCount }
+
+  /// Whether a paused route should come back: a tenth of the ring is free, and more than when it
+  /// was left.
   package var hasRoomToResume: Bool {
-    writer.freeFraction >= Self.resumeFraction
-      && writer.hasRoom(forByteCount: 2 * largestRecordByteCount)
+    let free = writer.freeByteCount
+    return Double(free) >= Self.resumeFraction * Double(writer.dataByteCount)
+      && free >= 2 * largestRecordByteCount && free > roomAtRefusal
   }
 
   private var largestRecordByteCount: Int {
@@ -116,7 +124,7 @@ package final class Intake: MosquittoHandler {
 
   func publishGauges(to metrics: IngestMetrics, now: MonotonicTime) {
     let statistics = writer.state.statistics()
-    metrics.usedBytes.record(statistics.usedByteCount)
+    metrics.usedBytes.record(statistics.used.rawValue)
     metrics.committedSequence.record(Int64(statistics.committed.rawValue))
     metrics.windowIDs.record(window.count)
     let age = statistics.oldestUndelivered.map {
@@ -270,10 +278,11 @@ package final class Intake: MosquittoHandler {
     let draft = RecordDraft(
       kind: kind, reason: reason, flags: message.flags, idHash: hash,
       payloadDigest: identity.digest, idText: identity.text, receivedMonotonic: message.received)
+    // Shared, not copied; the writer looks at it only when the draft says that the id is there.
+    let storedText = extractor.storedText
     while true {
-      let idText = identity.text == .stored ? extractor.storedText.span : Span<UInt8>()
       switch try writer.append(
-        draft, topic: topic, idText: idText, properties: properties, payload: payload)
+        draft, topic: topic, idText: storedText.span, properties: properties, payload: payload)
       {
       case .appended:
         window.insert(hash, digest: identity.digest, at: message.received)
@@ -284,6 +293,7 @@ package final class Intake: MosquittoHandler {
         _ = try commit()
       case .ringFull:
         wasRefusedRoom = true
+        roomAtRefusal = writer.freeByteCount
         return
       }
     }

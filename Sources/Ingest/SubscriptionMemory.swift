@@ -1,5 +1,5 @@
 import GatewayCore
-import Platform
+package import Platform
 
 /// The topic filters our session at the broker holds, as far as we told it. MQTT cannot be asked, so
 /// the set is kept beside the journal: `<route>.subscriptions`, one filter a line. A topic filter

@@ -36,7 +36,8 @@ enum JSONText {
   }
 }
 
-/// What must never reach a terminal or a log as it is. Topics and reason strings come from strangers.
+/// What must never reach a terminal or a log as it is: topics and reason strings come from
+/// strangers.
 enum TextSafety {
   static func mustEscape(_ scalar: Unicode.Scalar) -> Bool {
     switch scalar.value {

@@ -17,4 +17,12 @@ package enum Environment {
       .map { "\($0)/\(name)" }
       .first { unsafe access($0, X_OK) == 0 }
   }
+
+  /// The path of the program that runs now (proc(5), `/proc/self/exe`); nil without `/proc`.
+  package static var ownExecutable: String? {
+    var bytes = [CChar](repeating: 0, count: Int(PATH_MAX))
+    let count = unsafe readlink("/proc/self/exe", &bytes, bytes.count)
+    guard count > 0 else { return nil }
+    return String(decoding: bytes[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  }
 }

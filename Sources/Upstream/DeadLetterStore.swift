@@ -1,7 +1,7 @@
 package import GatewayCore
 package import Mosquitto
 package import RingJournal
-package import Synchronization
+import Synchronization
 
 /// Records that the centre refuses for good, in a small ring file of their own beside the journal:
 /// synced before the cursor passes them; when it is full its oldest goes. The file appears with the
@@ -52,12 +52,27 @@ package final class DeadLetterStore: Sendable {
       properties: properties.span, payload: bytes.extracting(record.payload))
   }
 
+  /// The file is opened, or created, by the first dead letter.
   private func append(
     _ draft: RecordDraft, topic: Span<UInt8>, idText: Span<UInt8>, properties: Span<UInt8>,
     payload: Span<UInt8>
   ) throws(JournalError) {
-    try writer.withLock { writer throws(JournalError) in
-      _ = writer == nil
+    try writer.withLock { held throws(JournalError) in
+      var writer: JournalWriter
+      if let open = held.take() {
+        writer = open
+      } else {
+        writer = try Journal.open(
+          path: path, options: options, environment: environment, progress: { _ in },
+          recovered: { _, _ in }
+        ).takeWriter()
+      }
+      let result = try writer.append(
+        draft, topic: topic, idText: idText, properties: properties, payload: payload)
+      precondition(
+        result != .groupFull, "an empty group of this journal holds any record of the other")
+      _ = try writer.commit()
+      held = consume writer
     }
   }
 }

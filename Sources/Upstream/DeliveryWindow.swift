@@ -67,6 +67,14 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
     let range: SequenceRange
     let recordCount: Int
     var state: State
+
+    var sentAt: MonotonicTime? {
+      if case .sent(_, let time) = state { time } else { nil }
+    }
+
+    func isSent(mid: Int32) -> Bool {
+      if case .sent(mid, _) = state { true } else { false }
+    }
   }
 
   private enum Gate {
@@ -264,15 +272,5 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
 
   private mutating func rewind(from index: Int) {
     for index in slots.indices.dropFirst(index) { slots[index].state = .waiting }
-  }
-}
-
-extension DeliveryWindow.Slot {
-  fileprivate var sentAt: MonotonicTime? {
-    if case .sent(_, let time) = state { time } else { nil }
-  }
-
-  fileprivate func isSent(mid: Int32) -> Bool {
-    if case .sent(mid, _) = state { true } else { false }
   }
 }

@@ -18,3 +18,7 @@ package protocol OutboundConnection: ~Copyable {
 }
 
 extension MosquittoClient: OutboundConnection {}
+
+/// Makes a fresh handle that delivers to the inbox.
+package typealias MakeOutboundConnection<Connection: ~Copyable> =
+  (SinkInbox) throws(MosquittoError) -> Connection

@@ -1,6 +1,6 @@
 package import GatewayCore
 package import Platform
-package import Synchronization
+import Synchronization
 
 /// How the rest of the process tells a sink's thread what to do. Any thread.
 package final class SinkControl: Sendable {

@@ -1,8 +1,9 @@
 package import Batching
+import CoreMetrics
 package import GatewayCore
 package import Logging
-package import Mosquitto
-package import Platform
+import Mosquitto
+import Platform
 package import RingJournal
 
 /// Journal → one destination, on one thread of its own.
@@ -38,7 +39,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
   private let metrics: UpstreamMetrics
   private let logger: Logger
   private let inbox: SinkInbox
-  private let makeConnection: (SinkInbox) throws(MosquittoError) -> Connection
+  private let makeConnection: MakeOutboundConnection<Connection>
   private var batcher: Batcher
   private var window: DeliveryWindow<Batch>
   private var backoff = Backoff()
@@ -56,7 +57,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     options: SinkOptions, route: RouteIdentity, sink: Int, journal: JournalState,
     batcher: consuming Batcher, control: SinkControl, deadLetters: DeadLetterStore,
     stage: StageName, status: any StatusReporting, metrics: UpstreamMetrics, logger: Logger,
-    makeConnection: @escaping (SinkInbox) throws(MosquittoError) -> Connection
+    makeConnection: @escaping MakeOutboundConnection<Connection>
   ) {
     self.options = options
     self.route = route
@@ -111,10 +112,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
       var connection = try makeConnection(inbox)
       try connection.connect(endpoint: endpoint)
       end = try serveParkingJournalFailure(&connection)
-      if case .finished = end {
-        try connection.disconnect()
-        try connection.flush()
-      }
+      if case .finished = end { try connection.disconnect() }
     } catch {
       end = .lost(error)
     }

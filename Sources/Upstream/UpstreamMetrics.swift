@@ -1,4 +1,4 @@
-package import Metrics
+import CoreMetrics
 import Mosquitto
 
 /// Every metric this stage emits; the contract is Observability's catalogue.

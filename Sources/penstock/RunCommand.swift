@@ -3,7 +3,7 @@ import Gateway
 import GatewayConfiguration
 import GatewayCore
 import Logging
-import Metrics
+import CoreMetrics
 import Observability
 import Platform
 import RingJournal

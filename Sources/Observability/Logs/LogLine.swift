@@ -4,7 +4,7 @@ import Logging
 // One log event as one line, in either format:
 //
 //   2026-11-23T06:00:00.123Z info  ingest: message key=value other="a b"
-//   {"time":"2026-11-23T06:00:00.123Z","level":"info","logger":"ingest","message":"…","key":"value"}
+//   {"time":"2026-11-23T06:00:00.123Z","level":"info","logger":"ingest","message":"…","key":"v"}
 //
 // Under journald the text line has `<6>` instead of the time. Whatever a stranger put into a topic
 // or a reason string stays inside its line: control and direction characters are escaped, each part

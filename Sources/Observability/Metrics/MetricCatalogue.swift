@@ -69,6 +69,9 @@ package enum MetricCatalogue {
     counter(
       "penstock_ingest_dropped_total", ["route", "reason"],
       "Messages acknowledged but deliberately not stored as data."),
+    counter(
+      "penstock_ingest_unprotected_total", ["route"],
+      "Messages that came at QoS 0: journalled, but nobody would have sent them again."),
     histogram(
       "penstock_ingest_puback_delay_seconds", ["route"],
       "From the receipt of the oldest message of a commit group to its PUBACKs being flushed.",

@@ -61,7 +61,7 @@ final class HistogramSeries: RecorderHandler, TimerHandler {
 
   func record(_ value: Int64) { record(Double(value)) }
 
-  /// A value equal to a bound belongs to that bucket (`le`). NaN is ignored: it would spoil the sum.
+  /// A value equal to a bound belongs to that bucket (`le`). NaN would spoil the sum: ignored.
   func record(_ value: Double) {
     guard !value.isNaN else { return }
     var bucket = 0

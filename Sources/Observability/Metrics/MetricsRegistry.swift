@@ -3,7 +3,7 @@ import GatewayCore
 import Platform
 import Synchronization
 
-/// The swift-metrics backend. Make one, bootstrap `MetricsSystem` with it, and serve `exposition()`.
+/// The swift-metrics backend. Make one, bootstrap `MetricsSystem` with it, serve `exposition()`.
 ///
 /// - Names of the catalogue get its help, type and buckets. Other names are exported too, with a
 ///   generic help text, so that a library's metrics are not lost.

@@ -66,7 +66,7 @@ package struct HealthReport: Sendable {
 
   private var hasIngest: Bool { stages.contains { $0.name.part == .ingest } }
 
-  /// One line for `systemctl status`: the number of healthy stages, then what is not as it should be.
+  /// One line for `systemctl status`: how many stages are connected, then what the others are at.
   package var line: String {
     let connected = stages.count { $0.state.kind == .connected }
     var text = "\(status.rawValue): \(connected) of \(stages.count) stages connected"

@@ -4,7 +4,7 @@ import Synchronization
 
 /// Where all stages report, and what health page, systemd status and watchdog are read from.
 ///
-/// Report every stage as `starting` before the services run: readiness waits for all that are known.
+/// Report every stage as `starting` before the services run: readiness waits for all known ones.
 /// Any thread; each call is one short lock.
 package final class StatusBoard: StatusReporting {
   package static let detailByteCountMax = 512
@@ -29,7 +29,7 @@ package final class StatusBoard: StatusReporting {
   /// An ingest stage without progress for longer than this is stalled.
   package let stallLimit: Duration
 
-  /// `stallLimit`: the watchdog period under systemd, otherwise what the health page should judge by.
+  /// `stallLimit`: the watchdog period under systemd, else what the health page should judge by.
   package init(
     version: String, stallLimit: Duration = .seconds(60),
     monotonic: @escaping @Sendable () -> MonotonicTime = { Clock.monotonic() },
@@ -77,7 +77,7 @@ package final class StatusBoard: StatusReporting {
     contents.withLock { $0.stages[stage] = nil }
   }
 
-  /// Calls `body` after every change of a state, on the reporting thread: it must only wake somebody.
+  /// Calls `body` after every change of a state, on the reporting thread: it may only wake somebody.
   /// One listener; a new one replaces it.
   func onChange(_ body: (@Sendable () -> Void)?) {
     contents.withLock { $0.listener = body }

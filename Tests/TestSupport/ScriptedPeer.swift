@@ -1,0 +1,48 @@
+import Glibc
+import Platform
+
+/// Something on a loopback port that is no broker: it takes one connection, waits for the first bytes,
+/// answers with fixed ones and then stays silent until the owner goes. For what a real broker will not
+/// do on demand.
+package struct ScriptedPeer: ~Copyable {
+  package let port: UInt16
+  private let listener: FileDescriptor
+  private let stop: WakeUp
+
+  /// `answer` nil never even accepts: the listener's queue of one is filled, so that a connect hangs.
+  package init(answer: [UInt8]?) throws {
+    let port = try Loopback.freePort()
+    let raw = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+    guard raw >= 0 else { throw TestFailure("socket") }
+    let listener = FileDescriptor(owning: raw)
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_port = port.bigEndian
+    address.sin_addr = in_addr(s_addr: in_addr_t(0x7f00_0001).bigEndian)
+    let bound = unsafe withUnsafePointer(to: &address) {
+      unsafe $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        unsafe bind(raw, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+      }
+    }
+    guard bound == 0, listen(raw, answer == nil ? 0 : 1) == 0 else { throw TestFailure("listen") }
+    self.port = port
+    self.listener = listener
+    let stop = try WakeUp()
+    self.stop = stop
+    guard let answer else { return }
+    Thread.start(name: "scripted-peer") {
+      guard Poll.wait(socket: raw, wakeUp: stop, timeout: .seconds(60)).socketReadable else {
+        return
+      }
+      let accepted = unsafe accept(raw, nil, nil)
+      guard accepted >= 0 else { return }
+      let connection = FileDescriptor(owning: accepted)
+      var request = [UInt8](repeating: 0, count: 4096)
+      guard unsafe recv(connection.raw, &request, request.count, 0) > 0 else { return }
+      _ = unsafe send(connection.raw, answer, answer.count, Int32(MSG_NOSIGNAL))
+      _ = Poll.wait(socket: nil, wakeUp: stop, timeout: .seconds(60))
+    }
+  }
+
+  deinit { stop.signal() }
+}

@@ -129,7 +129,14 @@ package struct JournalWriter: ~Copyable, Sendable {
       payload: payload.count)
     let byteCount = header.byteCount
     if newRecordCount == 0 { beginGroup() }
-    if tail != nil && usedByteCount + byteCount > Block.byteCount { sealTail() }
+    if tail != nil && usedByteCount + byteCount > Block.byteCount {
+      // Sealing moves the new records to a group of their own, so its space comes first: should there
+      // be none, what was taken can still be committed as a copy of the tail.
+      let separate = GroupHeader.byteCount + usedByteCount - tailByteCount + byteCount
+      guard separate <= buffer.count else { return .groupFull }
+      guard try reserve(separate, besideTail: true) else { return .ringFull }
+      sealTail()
+    }
     guard usedByteCount + byteCount <= buffer.count else { return .groupFull }
     guard try reserve(usedByteCount + byteCount) else { return .ringFull }
     store(

@@ -34,6 +34,8 @@ struct RecoveryScan: ~Copyable {
   private var window: AlignedBuffer
   /// File offsets whose bytes are in the window, from its start.
   private var windowed: Range<Int> = 0..<0
+  /// Nothing beyond is of interest, except the rest of a group that begins before.
+  private var readLimit = 0
 
   private static let windowByteCount = 4 << 20
   /// More damaged headers than this are not remembered: a table of them must not fill the memory.
@@ -75,7 +77,9 @@ struct RecoveryScan: ~Copyable {
   mutating func visitRest(
     of kept: [GroupEntry], _ visit: (JournalRecord, Span<UInt8>) -> Void
   ) {
+    let newestEnd = kept.last?.end ?? 0
     for entry in kept where entry.last > visitedThrough {
+      readLimit = entry.offset < newestEnd ? newestEnd : layout.dataEnd
       fill(entry.offset, byteCount: entry.occupiedByteCount)
       guard let (header, isIntact) = inspect(entry.offset), isIntact,
         header.number == entry.number
@@ -88,6 +92,7 @@ struct RecoveryScan: ~Copyable {
     _ range: Range<Int>, _ visit: (JournalRecord, Span<UInt8>) -> Void
   ) {
     var offset = range.lowerBound
+    readLimit = range.upperBound
     while offset < range.upperBound {
       fill(offset, byteCount: Block.byteCount)
       guard let (header, isIntact) = inspect(offset) else {
@@ -171,8 +176,8 @@ struct RecoveryScan: ~Copyable {
     } else {
       windowed = offset..<offset
     }
-    let wanted = min(layout.dataEnd, offset + window.count)
-    readAhead(through: wanted)
+    let wanted = max(offset + byteCount, min(readLimit, offset + window.count))
+    readAhead(through: min(wanted, layout.dataEnd))
   }
 
   private mutating func readAhead(through end: Int) {

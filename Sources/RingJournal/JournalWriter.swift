@@ -152,9 +152,12 @@ package struct JournalWriter: ~Copyable, Sendable {
     _ draft: RecordDraft, topic: Int, idText: Int, properties: Int, payload: Int
   ) throws(JournalError) -> RecordHeader {
     var idCount = 0
+    var storedCount = 0
     switch draft.idText {
     case .absent: break
-    case .stored: idCount = idText
+    case .stored:
+      idCount = idText
+      storedCount = idText
     case .payload(let offset, let count):
       precondition(
         offset >= 0 && count >= 0 && offset + count <= payload, "the id text lies in the payload")
@@ -162,8 +165,7 @@ package struct JournalWriter: ~Copyable, Sendable {
     }
     precondition(idCount <= MessageIDText.byteCountMax, "longer ids become a digest")
     let total = RecordHeader.byteCount(
-      topic: topic, storedID: draft.idText == .stored ? idCount : 0, properties: properties,
-      payload: payload)
+      topic: topic, storedID: storedCount, properties: properties, payload: payload)
     guard topic <= Limits.topicByteCountMax, properties <= Int(UInt16.max),
       GroupHeader.byteCount + total <= buffer.count
     else {
@@ -220,7 +222,7 @@ package struct JournalWriter: ~Copyable, Sendable {
       var offset = RecordHeader.byteCount
       bytes.store(topic, at: offset)
       offset += topic.count
-      if header.idText == .stored {
+      if case .stored = header.idText {
         bytes.store(idText, at: offset)
         offset += idText.count
       }

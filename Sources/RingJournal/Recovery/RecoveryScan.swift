@@ -145,7 +145,8 @@ struct RecoveryScan: ~Copyable {
   ) {
     let start = group.offset - windowed.lowerBound
     let used = Int(group.usedByteCount)
-    let (boot, through) = (self.boot, visitedThrough)
+    let through = visitedThrough
+    let committedAt = group.committedAt(boot: boot)
     visitedThrough = max(through, group.last)
     window.withBytes(start..<start + used) { bytes in
       var offset = GroupHeader.byteCount
@@ -154,7 +155,9 @@ struct RecoveryScan: ~Copyable {
         guard let header = RecordHeader.decode(bytes, at: offset, end: used) else { return }
         if sequence > through {
           visit(
-            JournalRecord(header, sequence: sequence, offset: offset, group: group, boot: boot),
+            JournalRecord(
+              header, sequence: sequence, offset: offset, group: group,
+              committedAt: committedAt),
             bytes)
         }
         offset += header.byteCount

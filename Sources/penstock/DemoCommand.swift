@@ -53,8 +53,9 @@ struct DemoCommand: ParsableCommand {
     }
     let result: DemoResult
     do {
-      let demo = Demo(
-        options: options, interruption: try Interruption.install(), output: output)
+      let interruption = try WakeUp()
+      try TerminationSignal.onFirst { interruption.signal() }
+      let demo = Demo(options: options, interruption: interruption, output: output)
       result = try demo.run()
     } catch is DemoInterrupted {
       Console.error("penstock: interrupted; brokers, agent and directories are gone")

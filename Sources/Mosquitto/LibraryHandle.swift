@@ -20,11 +20,12 @@ final class LibraryHandle {
   /// Once per process; never undone, because other handles may live.
   private static let isReady: Bool = mosquitto_lib_init() == MOSQ_ERR_SUCCESS.rawValue
 
-  /// nil when the library refuses the client id or has no memory.
+  /// nil when the library refuses the client id or has no memory. An empty id asks the broker for
+  /// one, which needs `cleanStart`.
   init?(clientID: String, cleanStart: Bool, context: CallbackContext) {
     guard LibraryHandle.isReady else { return nil }
     let pointer = unsafe mosquitto_new(
-      clientID, cleanStart, Unmanaged.passUnretained(context).toOpaque())
+      clientID.isEmpty ? nil : clientID, cleanStart, Unmanaged.passUnretained(context).toOpaque())
     guard let pointer = unsafe pointer else { return nil }
     unsafe raw = pointer
     self.context = context

@@ -36,8 +36,11 @@ extension MosquittoClient {
     let handle = try makeHandle(for: endpoint)
     let started = handle.startConnection(endpoint, options: options, bindAddress: bindAddress)
     // Success or MOSQ_ERR_CONN_PENDING, which is negative.
-    guard started.code <= 0, let socket = handle.socket else { throw failure(started) }
-    let code = SocketWait.connected(socket, until: deadline)
+    guard started.code <= 0, let socket = handle.socket else {
+      throw started.isSystemFailure ? transportFailure(started.systemCode) : failure(started)
+    }
+    let code = SocketWait.connected(
+      socket, until: deadline, lastCode: started.systemCode)
     guard code == 0 else { throw transportFailure(code) }
     return handle
   }
@@ -170,12 +173,11 @@ extension MosquittoClient {
         .disconnectedByBroker, number: result.code, reason: reason, endpoint: endpoint,
         detail: "the broker ended the connection: \(reason)")
     }
-    if result.isSystemFailure && !context.isAccepted && socket == nil {
-      return transportFailure(result.systemCode)
-    }
     let cause = context.complaint.isEmpty ? result.text : "\(result.text) (\(context.complaint))"
+    // While TLS is being agreed on, the library reports a bad peer as a plain system error.
+    let isHandshake = endpoint?.usesTLS == true && !context.isAccepted
     return MosquittoError(
-      result.errorCode, number: result.code, systemCode: result.systemCode, endpoint: endpoint,
+      result.isSystemFailure && isHandshake ? .tlsFailed : result.errorCode, number: result.code, systemCode: result.systemCode, endpoint: endpoint,
       detail: cause)
   }
 }

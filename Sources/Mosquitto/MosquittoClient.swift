@@ -91,7 +91,7 @@ package struct MosquittoClient<Handler: MosquittoHandler>: ~Copyable {
     let opened = try openTransport(to: endpoint, until: deadline)
     handle = opened
     // Start of the TLS handshake where the library leaves it to loop_read (2.0.11).
-    if endpoint.usesTLS { try settle(opened.loopRead()) }
+    if endpoint.usesTLS { _ = try readOnce() }
     try flush()
   }
 
@@ -129,7 +129,13 @@ package struct MosquittoClient<Handler: MosquittoHandler>: ~Copyable {
     let before = context.eventCount
     let result = handle.loopRead()
     try settle(result)
-    return context.eventCount != before || !result.isWouldBlock
+    if context.eventCount != before { return true }
+    guard context.isAccepted else {
+      // In a TLS handshake the library takes a closed socket for one that is not ready.
+      if let socket, SocketWait.isEnded(socket) { try settle(LibraryResult.connectionLost) }
+      return false
+    }
+    return !result.isWouldBlock
   }
 
   // MARK: Writing

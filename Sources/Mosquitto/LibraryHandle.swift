@@ -189,7 +189,8 @@ final class LibraryHandle {
     }
   }
 
-  /// Lends an array of C strings. A filter with a NUL is refused.
+  /// Lends an array of C strings. Refuses a filter with a NUL, and an empty one, for which a broker would
+  /// end the connection.
   private func withTerminated(
     _ texts: [String],
     _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> Int32
@@ -197,6 +198,7 @@ final class LibraryHandle {
     var bytes: [CChar] = []
     var starts: [Int] = []
     for text in texts {
+      if text.isEmpty { return LibraryResult(MOSQ_ERR_INVAL) }
       starts.append(bytes.count)
       for byte in text.utf8 {
         if byte == 0 { return LibraryResult(MOSQ_ERR_INVAL) }

@@ -154,6 +154,8 @@ extension MosquittoClient {
       switch code {
       case ECONNREFUSED: .portClosed
       case ETIMEDOUT: .timedOut
+      // With TLS the library writes as soon as TCP stands; what takes it badly is no TLS server.
+      case ECONNRESET, EPIPE, ENOTCONN: endpoint?.usesTLS == true ? .tlsFailed : .unreachable
       default: .unreachable
       }
     return MosquittoError(
@@ -174,10 +176,12 @@ extension MosquittoClient {
         detail: "the broker ended the connection: \(reason)")
     }
     let cause = context.complaint.isEmpty ? result.text : "\(result.text) (\(context.complaint))"
-    // While TLS is being agreed on, the library reports a bad peer as a plain system error.
+    // While TLS is being agreed on, the library reports a bad peer as a system error or a loss.
     let isHandshake = endpoint?.usesTLS == true && !context.isAccepted
+    let isLoss = result.isSystemFailure || result.errorCode == .connectionLost
     return MosquittoError(
-      result.isSystemFailure && isHandshake ? .tlsFailed : result.errorCode, number: result.code, systemCode: result.systemCode, endpoint: endpoint,
+      isLoss && isHandshake ? .tlsFailed : result.errorCode, number: result.code,
+      systemCode: result.systemCode, endpoint: endpoint,
       detail: cause)
   }
 }

@@ -92,7 +92,8 @@ package struct MosquittoClient<Handler: MosquittoHandler>: ~Copyable {
     handle = opened
     // Start of the TLS handshake where the library leaves it to loop_read (2.0.11).
     if endpoint.usesTLS { _ = try readOnce() }
-    try flush()
+    // A peer that sends messages before it was asked must not trap us.
+    if context.heldAcknowledgements == 0 { try flush() }
   }
 
   // MARK: Reading

@@ -69,7 +69,8 @@ struct ConnectionTests {
     #expect(first.socket != nil)
   }
 
-  @Test("a peer that never sends CONNACK is given up after connectTimeout", arguments: [false, true])
+  @Test(
+    "a peer that never sends CONNACK is given up after connectTimeout", arguments: [false, true])
   func silentPeer(usesTLS: Bool) throws {
     let peer = try ScriptedPeer(answer: [])
     var few = options(peer.port, "c", usesTLS: usesTLS)
@@ -81,7 +82,8 @@ struct ConnectionTests {
 
   @Test("a port that speaks something else is a protocol violation")
   func notABroker() throws {
-    let peer = try ScriptedPeer(answer: Array("HTTP/1.1 400 Bad Request\r\n\r\n".utf8))
+    let page = "HTTP/1.1 400 Bad Request\r\n\r\n" + String(repeating: "no MQTT here ", count: 20)
+    let peer = try ScriptedPeer(answer: Array(page.utf8))
     let (error, _) = try failure(options(peer.port, "c"))
     #expect([.protocolViolation, .connectionLost].contains(error.code), "\(error)")
   }

@@ -74,7 +74,9 @@ package struct TestBroker: ~Copyable, Sendable {
   ) throws {
     let deadline = Deadline(in: limit)
     while !condition(log) {
-      guard !deadline.isOver else { throw TestFailure("not in the broker's log:\n\(log.suffix(4000))") }
+      guard !deadline.isOver else {
+        throw TestFailure("not in the broker's log:\n\(log.suffix(4000))")
+      }
       // Paced by the one thing that may also go wrong: the end of the broker.
       _ = poll(nil, 0, 2)
     }

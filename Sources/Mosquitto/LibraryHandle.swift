@@ -1,7 +1,7 @@
 // One `struct mosquitto`, used in the external-loop mode only. Nothing above this file calls C.
 //
-// Never called here: `mosquitto_loop`, `_loop_forever` and `_loop_start` (they write in the call that
-// reads), `_reconnect` and `_reinitialise` (a new connection gets a new handle).
+// Never called here: `mosquitto_loop`, `_loop_forever` and `_loop_start` (they write in the call
+// that reads), `_reconnect` and `_reinitialise` (a new connection gets a new handle).
 
 import CMosquitto
 import GatewayCore
@@ -189,8 +189,8 @@ final class LibraryHandle {
     }
   }
 
-  /// Lends an array of C strings. Refuses a filter with a NUL, and an empty one, for which a broker would
-  /// end the connection.
+  /// Lends an array of C strings. Refuses a filter with a NUL, and an empty one, for which a broker
+  /// would end the connection.
   private func withTerminated(
     _ texts: [String],
     _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> Int32

@@ -7,7 +7,8 @@ import Platform
 
 extension MosquittoClient {
   /// A handle whose TCP connection stands. A name may have addresses of both families and the
-  /// library tries only the first that does not fail at once, so a name gets a second try with IPv4.
+  /// library tries only the first that does not fail at once, so a name gets a second try with
+  /// IPv4.
   func openTransport(
     to endpoint: BrokerEndpoint, until deadline: MonotonicTime
   ) throws(MosquittoError) -> LibraryHandle {

@@ -4,9 +4,10 @@ import Platform
 
 /// Waiting for one socket to become connected.
 enum SocketWait {
-  /// Blocks until a started TCP connect has ended or the deadline is over. Returns 0 when connected,
-  /// else errno: ETIMEDOUT at the deadline, or what the connect failed with (SO_ERROR). `lastCode` is
-  /// errno after the start: with TLS the library writes at once, which takes the socket's error away.
+  /// Blocks until a started TCP connect has ended or the deadline is over. Returns 0 when
+  /// connected, else errno: ETIMEDOUT at the deadline, or what the connect failed with (SO_ERROR).
+  /// `lastCode` is errno after the start: with TLS the library writes at once, which takes the
+  /// socket's error away.
   static func connected(
     _ socket: Int32, until deadline: MonotonicTime, lastCode: Int32
   ) -> Int32 {

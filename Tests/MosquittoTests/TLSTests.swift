@@ -124,7 +124,8 @@ struct TLSTests {
 
   static let count = 1500
 
-  /// 1500 messages waiting for `gateway`: more than the library's internal socket pair has room for.
+  /// 1500 messages waiting for `gateway`: more than the library's internal socket pair has room
+  /// for.
   static func brokerWithWaitingMessages() throws -> TestBroker {
     let broker = try broker()
     let recorder = Recorder()
@@ -160,8 +161,9 @@ struct TLSTests {
     try client.drive { acknowledgementCount(in: log) == Self.count }
   }
 
-  /// A TLS server that puts many packets into each record, as a proxy in front of a broker does. (Mosquitto
-  /// itself sends one record for each packet.) CONNACK and `count` PUBLISHes; then silence.
+  /// A TLS server that puts many packets into each record, as a proxy in front of a broker does.
+  /// (Mosquitto itself sends one record for each packet.) CONNACK and `count` PUBLISHes; then
+  /// silence.
   static func denseServer(in directory: borrowing TemporaryDirectory) throws -> (
     port: UInt16, options: ConnectionOptions, command: String
   ) {

@@ -1,15 +1,16 @@
 import Glibc
 import Platform
 
-/// Something on a loopback port that is no broker: it takes one connection, waits for the first bytes,
-/// answers with fixed ones and then stays silent until the owner goes. For what a real broker will not
-/// do on demand.
+/// Something on a loopback port that is no broker: it takes one connection, waits for the first
+/// bytes, answers with fixed ones and then stays silent until the owner goes. For what a real
+/// broker will not do on demand.
 package struct ScriptedPeer: ~Copyable {
   package let port: UInt16
   private let listener: FileDescriptor
   private let stop: WakeUp
 
-  /// `answer` nil never even accepts: the listener's queue of one is filled, so that a connect hangs.
+  /// `answer` nil never even accepts: the listener's queue of one is filled, so that a connect
+  /// hangs.
   package init(answer: [UInt8]?) throws {
     let stop = try WakeUp()
     let port = try Loopback.freePort()

@@ -15,13 +15,20 @@ let settings: [SwiftSetting] = [
   .enableUpcomingFeature("ImmutableWeakCaptures"),  // SE-0481
 ]
 
+// Debug builds can break a promise on purpose, so that the safety tests can be seen to notice.
+let sabotage: [SwiftSetting] = [.define("PENSTOCK_SABOTAGE", .when(configuration: .debug))]
+
 let argumentParser: Target.Dependency = .product(
   name: "ArgumentParser", package: "swift-argument-parser")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
-let metrics: Target.Dependency = .product(name: "Metrics", package: "swift-metrics")
-let metricsTestKit: Target.Dependency = .product(name: "MetricsTestKit", package: "swift-metrics")
+// CoreMetrics, not Metrics: the latter imports FoundationEssentials.
+let metrics: Target.Dependency = .product(name: "CoreMetrics", package: "swift-metrics")
 let lifecycle: Target.Dependency = .product(
   name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let lifecycleTestKit: Target.Dependency = .product(
+  name: "ServiceLifecycleTestKit", package: "swift-service-lifecycle")
+let unixSignals: Target.Dependency = .product(
+  name: "UnixSignals", package: "swift-service-lifecycle")
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
 let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
@@ -30,10 +37,12 @@ func module(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target 
   .target(name: name, dependencies: dependencies, swiftSettings: settings)
 }
 
-func tests(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+func tests(
+  _ name: String, _ dependencies: [Target.Dependency] = [], exclude: [String] = []
+) -> Target {
   .testTarget(
     name: "\(name)Tests", dependencies: [.byName(name: name)] + dependencies,
-    exclude: [], swiftSettings: settings)
+    exclude: exclude, swiftSettings: settings)
 }
 
 let package = Package(
@@ -65,12 +74,12 @@ let package = Package(
     module("Mosquitto", ["CMosquitto", "GatewayCore", "Platform", logging]),
 
     // The data path, in order.
-    module(
-      "Ingest",
-      [
+    .target(
+      name: "Ingest",
+      dependencies: [
         "GatewayCore", "Platform", "Mosquitto", "Deduplication", "RingJournal", "JSONScanning",
-        logging, metrics, lifecycle,
-      ]),
+        logging, metrics,
+      ], swiftSettings: settings + sabotage),
     module("Deduplication", ["GatewayCore", "JSONScanning", "CSodium"]),
     module("RingJournal", ["GatewayCore", "Platform", "CChecksum", logging, metrics]),
     module("Envelope", ["GatewayCore", "JSONScanning", "CZstd"]),
@@ -79,33 +88,35 @@ let package = Package(
       "Upstream",
       [
         "GatewayCore", "Platform", "Mosquitto", "Batching", "RingJournal", "Envelope", logging,
-        metrics, lifecycle,
+        metrics,
       ]),
 
     // Composition.
     module(
       "GatewayConfiguration",
       [
-        "CYAML", "GatewayCore", "Mosquitto", "Ingest", "Deduplication", "RingJournal", "Envelope",
-        "Batching", "Upstream", "Observability",
+        "CYAML", "GatewayCore", "Platform", "Mosquitto", "Ingest", "Deduplication", "RingJournal",
+        "Envelope", "Batching", "Upstream", "Observability",
       ]),
     module(
       "Observability",
       ["GatewayCore", "Platform", logging, metrics, lifecycle, nioCore, nioPosix, nioHTTP1]),
-    module(
-      "Gateway",
-      [
+    .target(
+      name: "Gateway",
+      dependencies: [
         "GatewayCore", "Platform", "Ingest", "Batching", "Upstream", "RingJournal",
         "Deduplication", "Mosquitto", "GatewayConfiguration", "Observability", logging, metrics,
-        lifecycle,
-      ]),
+        lifecycle, unixSignals,
+      ], swiftSettings: settings + sabotage),
     module("PumpTelemetry", ["GatewayCore"]),
-    module("Audit", ["GatewayCore", "Platform", "Mosquitto", "Envelope", "PumpTelemetry"]),
+    module(
+      "Audit", ["GatewayCore", "Platform", "Mosquitto", "Envelope", "PumpTelemetry", logging]),
     .executableTarget(
       name: "penstock",
       dependencies: [
         "Gateway", "GatewayConfiguration", "Audit", "PumpTelemetry", "RingJournal", "Mosquitto",
-        "Platform", "GatewayCore", "Observability", argumentParser, logging, lifecycle,
+        "Envelope", "JSONScanning", "Platform", "GatewayCore", "Observability", argumentParser,
+        logging, metrics,
       ],
       swiftSettings: settings),
 
@@ -114,14 +125,55 @@ let package = Package(
     tests("Platform", ["GatewayCore"]),
     tests("JSONScanning", ["GatewayCore"]),
     tests("Mosquitto", ["CMosquitto", "GatewayCore", "Platform", "TestSupport", logging]),
-    tests("Deduplication", ["GatewayCore"]),
+    tests("Deduplication", ["GatewayCore", "JSONScanning"]),
     tests("RingJournal", ["GatewayCore", "Platform"]),
-    tests("Envelope", ["GatewayCore"]),
-    tests("GatewayConfiguration", ["GatewayCore", "Observability"]),
-    tests("Observability", ["GatewayCore", metricsTestKit]),
-    tests("PumpTelemetry", ["GatewayCore"]),
+    tests("Envelope", ["GatewayCore", "JSONScanning", "Platform"]),
+    tests(
+      "GatewayConfiguration",
+      [
+        "GatewayCore", "Platform", "Mosquitto", "Ingest", "Deduplication", "RingJournal",
+        "Envelope", "Batching", "Upstream", "Observability",
+      ], exclude: ["Fixtures"]),
+    tests(
+      "Observability",
+      ["GatewayCore", "Platform", logging, metrics, lifecycle, nioCore, nioPosix, lifecycleTestKit]
+    ),
+    tests("PumpTelemetry", ["GatewayCore", "JSONScanning"]),
+    tests("Ingest", ["GatewayCore", "Platform"]),
+    tests("Upstream", ["GatewayCore", "Mosquitto"]),
+    tests(
+      "Audit",
+      ["GatewayCore", "Platform", "Mosquitto", "Envelope", "PumpTelemetry", "AllocationCounting"]),
+    .testTarget(
+      name: "CrashTests",
+      dependencies: ["Audit", "GatewayCore", "Platform", "PumpTelemetry", "penstock"],
+      swiftSettings: settings),
+    .testTarget(
+      name: "TidyTests", dependencies: ["GatewayCore", "Platform"], swiftSettings: settings),
+    // Interposes malloc: for tests and benchmarks, never below a product.
+    .target(name: "CAllocationCounter", cSettings: [.unsafeFlags(["-O2"])]),
+    module("AllocationCounting", ["CAllocationCounter"]),
     .target(
       name: "TestSupport", dependencies: ["GatewayCore", "Platform"], path: "Tests/TestSupport",
       swiftSettings: settings),
   ]
 )
+
+// The benchmarks of `make bench`; ordinary builds never see them.
+if Context.environment["PENSTOCK_BENCHMARKS"] != nil {
+  package.targets += [
+    .executableTarget(
+      name: "bare-subscriber", dependencies: ["CMosquitto"],
+      path: "Sources/Benchmarks/BareSubscriber"),
+    .executableTarget(
+      name: "load-publisher", dependencies: ["CMosquitto"],
+      path: "Sources/Benchmarks/LoadPublisher"),
+    .executableTarget(
+      name: "penstock-benchmarks",
+      dependencies: [
+        "Audit", "Deduplication", "GatewayCore", "Ingest", "Mosquitto", "Platform", "RingJournal",
+        logging, metrics,
+      ],
+      path: "Sources/Benchmarks/PenstockBenchmarks", swiftSettings: settings),
+  ]
+}

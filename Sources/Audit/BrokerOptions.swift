@@ -5,14 +5,15 @@ package struct BrokerOptions: Sendable, Hashable {
   package var persistence = false
   /// Seconds between two saves of the database; 0 means only at a clean stop. Mosquitto: 1800.
   package var autosaveInterval: Int?
-  /// Un-acknowledged QoS 1 messages per client before the broker waits. Mosquitto: 20; 0 is no limit.
+  /// Un-acknowledged QoS 1 messages per client before the broker waits. Mosquitto: 20; 0 is no
+  /// limit.
   package var maxInflightMessages: Int?
   /// Messages queued per client beyond those in flight; more are dropped silently. Mosquitto: 1000.
   package var maxQueuedMessages: Int?
   /// Keeps QoS 0 messages for absent sessions too.
   package var queuesQoS0 = false
-  /// Added to error, warning, notice and information. `all` logs every packet: slow, and the means to
-  /// count PUBACKs.
+  /// Added to error, warning, notice and information. `all` logs every packet: slow, and the means
+  /// to count PUBACKs.
   package var logTypes: [String] = []
   /// Makes the listener speak TLS.
   package var tls: BrokerTLS?

@@ -6,8 +6,8 @@ import Platform
 /// A private, real Mosquitto broker: own process, own directory, own loopback port.
 ///
 /// Promise: after `start()` returned, the broker accepts connections on `port`, and that broker is
-/// ours; the port stays the same over every stop and start; when the owner goes, the process and its
-/// directory go. One owner at a time; any thread.
+/// ours; the port stays the same over every stop and start; when the owner goes, the process and
+/// its directory go. One owner at a time; any thread.
 package struct BrokerProcess: ~Copyable, Sendable {
   /// Named in errors: `field`, `central`.
   package let name: String
@@ -45,8 +45,8 @@ package struct BrokerProcess: ~Copyable, Sendable {
   /// Keeps the directory when the owner goes.
   package mutating func keepDirectory() { directory.isKept = true }
 
-  /// Starts the broker, or starts it again on the same port and with what it had saved. Returns when
-  /// it accepts connections; throws after `timeout`, with the end of its log.
+  /// Starts the broker, or starts it again on the same port and with what it had saved. Returns
+  /// when it accepts connections; throws after `timeout`, with the end of its log.
   package mutating func start(timeout: Duration = .seconds(10)) throws(BrokerProcessError) {
     precondition(process == nil, "a broker is stopped before it is started again")
     let isFirstStart = startCount == 0
@@ -96,6 +96,23 @@ package struct BrokerProcess: ~Copyable, Sendable {
   /// Everything the broker has logged, over all its starts (at most 64 MiB of each).
   package var log: String {
     (0..<startCount).map { log(ofStart: $0 + 1) }.joined()
+  }
+
+  /// Waits until what the broker has logged since its present start contains `text`; false after
+  /// `timeout`, or when the broker has ended.
+  package mutating func waitForLog(
+    _ text: String, timeout: Duration
+  ) throws(BrokerProcessError) -> Bool {
+    let deadline = Clock.monotonic().nanoseconds + timeout.nanoseconds
+    while !log(ofStart: startCount).contains(text) {
+      guard Clock.monotonic().nanoseconds < deadline, var child = process.take() else {
+        return false
+      }
+      let status = try wait(for: &child)
+      process = consume child
+      if status != nil { return false }
+    }
+    return true
   }
 
   /// The path of the present log file, for readers that follow it.

@@ -21,8 +21,8 @@ package import GatewayCore
 /// Gaps and dead letters are the gateway's honest words about loss; they are counted apart, and a
 /// message inside a gap is still lost.
 ///
-/// A value without I/O. Memory: at most about 80 bytes per message; `messageCountMax` messages, what
-/// comes beyond is counted as `unaudited` and no report with such messages is clean.
+/// A value without I/O. Memory: at most about 80 bytes per message; `messageCountMax` messages,
+/// what comes beyond is counted as `unaudited` and no report with such messages is clean.
 package struct DeliveryAudit: Sendable {
   /// A stable name for one message: 64-bit hash of topic and id. Two of 1,000,000 messages collide
   /// with a probability below 1 in 10,000,000; the audit would then report, not hide, an error.

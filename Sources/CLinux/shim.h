@@ -1,6 +1,7 @@
 #pragma once
 // What Linux has and Swift's Glibc module does not show. No logic.
 
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -20,3 +21,9 @@ int posix_spawn_file_actions_addclosefrom_np(posix_spawn_file_actions_t *actions
 
 // Enumeration constants and expression macros, which Swift does not import as Int32.
 static const int penstock_eventfd_flags = EFD_NONBLOCK | EFD_CLOEXEC;
+// O_DIRECT of asm-generic/fcntl.h; fcntl.h shows it only under _GNU_SOURCE.
+#if defined(__aarch64__) || defined(__arm__)
+static const int penstock_o_direct = 0200000;
+#else
+static const int penstock_o_direct = 040000;
+#endif

@@ -44,3 +44,10 @@ package struct DeduplicationOptions: Sendable, Hashable {
     window ?? min(Self.windowDefaultMax, max(1, ringCapacity.rawValue / Self.ringBytesPerID))
   }
 }
+
+extension DeduplicationOptions {
+  /// How long content identifies a message; nil for real ids, which do not age.
+  package var contentWithin: Duration? {
+    if case .content(let within) = selector { within } else { nil }
+  }
+}

@@ -10,6 +10,9 @@ package struct PublishProperties: Sendable, Hashable {
 
   package init() { bytes = [] }
 
+  /// Properties that are in wire encoding already, as a journal record keeps them.
+  package init(wireEncoding bytes: [UInt8]) { self.bytes = bytes }
+
   /// `isText` is the payload format indicator; nil leaves it out. `messageExpiry` is rounded up to
   /// whole seconds. Values of more than 65,535 bytes are our own bug.
   package init(

@@ -6,8 +6,8 @@ import Glibc
 ///
 /// Promise: when the owner goes, so does the child. `deinit` sends SIGKILL to the child's process
 /// group and reaps it, so no test and no demo leaves a broker behind, whichever way it returns. The
-/// one exception: when *this* process dies by SIGKILL nobody is left to clean up. posix_spawn cannot
-/// set PR_SET_PDEATHSIG, and that signal would be bound to the spawning thread anyhow.
+/// one exception: when *this* process dies by SIGKILL nobody is left to clean up. posix_spawn
+/// cannot set PR_SET_PDEATHSIG, and that signal would be bound to the spawning thread anyhow.
 ///
 /// The child gets `/dev/null` as standard input, default signal dispositions, an empty signal mask,
 /// a process group of its own (a Ctrl-C at the terminal reaches us, not it) and no descriptor above
@@ -40,12 +40,14 @@ package struct ChildProcess: ~Copyable, Sendable {
   /// nil until the child was reaped.
   package private(set) var exitStatus: ExitStatus?
 
-  /// Starts `executable` (a path: there is no search in PATH, see `Environment.executable(named:)`).
+  /// Starts `executable` (a path: there is no search in PATH, see
+  /// `Environment.executable(named:)`).
   ///
   /// - Parameters:
   ///   - arguments: without the program's own name, which is `executable`.
   ///   - environment: the child's whole environment; nil hands on ours.
-  /// - Throws: what posix_spawn or the kernel says, with the path. ENOENT: there is no such program.
+  /// - Throws: what posix_spawn or the kernel says, with the path. ENOENT: there is no such
+  ///   program.
   package init(
     executable: String, arguments: [String], environment: [String: String]? = nil,
     standardOutput: Output = .inherit, standardError: Output = .inherit

@@ -18,6 +18,13 @@ package struct FileDescriptor: ~Copyable, Sendable {
     if Glibc.close(raw) != 0 && errno != EINTR { throw SystemError("close") }
   }
 
+  /// Gives the ownership away: the caller closes it.
+  package consuming func relinquish() -> Int32 {
+    let raw = self.raw
+    discard self
+    return raw
+  }
+
   deinit { _ = Glibc.close(raw) }
 }
 

@@ -22,6 +22,13 @@ package struct TemporaryDirectory: ~Copyable, Sendable {
     if !isKept { Self.remove(path) }
   }
 
+  /// Makes a directory in it (mode 0700) and returns its path.
+  package func makeSubdirectory(_ name: String) throws(SystemError) -> String {
+    let made = "\(path)/\(name)"
+    guard unsafe mkdir(made, 0o700) == 0 else { throw SystemError("make \(made)") }
+    return made
+  }
+
   /// Depth first; does not follow symbolic links. What cannot be removed stays.
   private static func remove(_ path: String) {
     for name in names(in: path) { remove("\(path)/\(name)") }
@@ -43,22 +50,5 @@ package struct TemporaryDirectory: ~Copyable, Sendable {
       if name != "." && name != ".." { names.append(name) }
     }
     return names
-  }
-}
-
-/// What the environment and PATH say.
-package enum Environment {
-  package static func value(of name: String) -> String? {
-    guard let text = unsafe getenv(name) else { return nil }
-    return unsafe String(cString: text)
-  }
-
-  /// The path of a program: the directories of PATH, then `/usr/sbin`, `/sbin` and
-  /// `/usr/local/sbin`, which the PATH of an ordinary user lacks on Debian. nil: not installed.
-  package static func executable(named name: String) -> String? {
-    let search = (value(of: "PATH") ?? "").split(separator: ":").map(String.init)
-    return (search + ["/usr/bin", "/usr/sbin", "/sbin", "/usr/local/sbin"])
-      .map { "\($0)/\(name)" }
-      .first { unsafe access($0, X_OK) == 0 }
   }
 }

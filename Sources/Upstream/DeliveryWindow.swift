@@ -34,6 +34,8 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
   package struct Outcome {
     /// Everything up to here is accepted, for good.
     package var advanced: Sequence?
+    /// From publish to this answer.
+    package var latency: Duration?
     package var action: Action = .none
   }
 
@@ -65,6 +67,14 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
     let range: SequenceRange
     let recordCount: Int
     var state: State
+
+    var sentAt: MonotonicTime? {
+      if case .sent(_, let time) = state { time } else { nil }
+    }
+
+    func isSent(mid: Int32) -> Bool {
+      if case .sent(mid, _) = state { true } else { false }
+    }
   }
 
   private enum Gate {
@@ -161,6 +171,7 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
     mid: Int32, reason: ReasonCode, now: MonotonicTime
   ) -> Outcome {
     guard let index = slots.firstIndex(where: { $0.isSent(mid: mid) }) else { return Outcome(action: .unknown) }
+    let latency = slots[index].sentAt.map { now.since($0) }
     switch PublishVerdict(reason, acceptsNoSubscriber: acceptsNoSubscriber) {
     case .accepted:
       slots[index].state = acceptance == .hub ? .held : .accepted
@@ -168,7 +179,9 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
       slots[index].state = .refused
       close(index: index, refusal, reason)
     }
-    return settle(now: now)
+    var outcome = settle(now: now)
+    outcome.latency = latency
+    return outcome
   }
 
   /// The batch at `index` cannot be sent as it is (larger than the broker's maximum).
@@ -211,7 +224,7 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
   private var oldestSent: MonotonicTime? {
     var oldest: MonotonicTime?
     for slot in slots {
-      if case .sent(_, let time) = slot.state { oldest = oldest.map { min($0, time) } ?? time }
+      if let time = slot.sentAt { oldest = oldest.map { min($0, time) } ?? time }
     }
     return oldest
   }
@@ -259,11 +272,5 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
 
   private mutating func rewind(from index: Int) {
     for index in slots.indices.dropFirst(index) { slots[index].state = .waiting }
-  }
-}
-
-extension DeliveryWindow.Slot {
-  fileprivate func isSent(mid: Int32) -> Bool {
-    if case .sent(mid, _) = state { true } else { false }
   }
 }

@@ -22,6 +22,31 @@ package struct TopicMap: Sendable, Hashable {
   }
 }
 
+/// In which order a backlog leaves after an outage.
+package enum DrainOrder: String, Sendable, Hashable, CaseIterable {
+  /// As journalled: order per source is kept.
+  case inOrder = "in-order"
+  /// What arrives now goes first, the backlog fills in behind.
+  case liveFirst = "live-first"
+}
+
+/// An upper bound on the bytes that leave per second.
+package struct RateLimit: Sendable, Hashable {
+  /// What the bound counts.
+  package enum Scope: String, Sendable, Hashable, CaseIterable {
+    case backlog
+    case all
+  }
+
+  package var bytesPerSecond: ByteCount
+  package var scope: Scope
+
+  package init(bytesPerSecond: ByteCount, scope: Scope = .backlog) {
+    self.bytesPerSecond = bytesPerSecond
+    self.scope = scope
+  }
+}
+
 /// The outbound half of one route to one destination.
 package struct SinkOptions: Sendable, Hashable {
   /// The durable cursor's identity.
@@ -43,6 +68,11 @@ package struct SinkOptions: Sendable, Hashable {
   package var packetByteCountMax: ByteCount?
   /// Size of the local ring for records that are refused for good.
   package var deadLetterCapacity: ByteCount = .mebibytes(16)
+  /// Where refused records are published as well; nil publishes them nowhere.
+  package var deadLetterTopic: String?
+  package var drain: DrainOrder = .inOrder
+  /// Nil: as fast as the broker takes it.
+  package var rateLimit: RateLimit?
 
   package static let inFlightLimit = 1_000
 
@@ -50,5 +80,13 @@ package struct SinkOptions: Sendable, Hashable {
     self.name = name
     self.connection = connection
     self.topic = topic
+  }
+}
+
+extension TopicMap {
+  /// The topic upstream. A topic without the prefix keeps all its levels.
+  package func apply(to topic: String) -> String {
+    guard topic.hasPrefix(removePrefix) else { return addPrefix + topic }
+    return addPrefix + topic.dropFirst(removePrefix.count)
   }
 }

@@ -1,4 +1,46 @@
+import ArgumentParser
+import Gateway
+import GatewayCore
+import Glibc
+import Platform
+
+/// The agent and its tools.
 @main
-struct Penstock {
-  static func main() {}
+struct Penstock: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "penstock",
+    abstract: "MQTT edge gateway: durable before PUBACK, deduplicated, delivered in batches.",
+    discussion: """
+      Exit codes: 0 success · 64 usage · 69 broker unavailable or refusing (one-shot commands; \
+      `run` never exits because of a broker) · 70 a bug of ours · 74 disk failed, journal poisoned · \
+      78 configuration.
+      """,
+    version: Version.text,
+    subcommands: [
+      RunCommand.self, CheckConfigCommand.self, JournalCommand.self, SimulateCommand.self,
+      PublishCommand.self, SubscribeCommand.self, DemoCommand.self, VersionCommand.self,
+    ])
+
+  static func main() async {
+    // OpenSSL writes without MSG_NOSIGNAL: a peer that is gone must be an error, not the end.
+    _ = signal(SIGPIPE, SIG_IGN)
+    do {
+      var command = try parseAsRoot()
+      if var asynchronous = command as? any AsyncParsableCommand {
+        try await asynchronous.run()
+      } else {
+        try command.run()
+      }
+    } catch {
+      exit(withError: error)
+    }
+  }
+}
+
+extension GatewayCore.ExitCode {
+  /// Says why on standard error and ends the command with this code.
+  func failure(_ reason: String) -> ArgumentParser.ExitCode {
+    Console.error("penstock: \(reason)")
+    return ArgumentParser.ExitCode(rawValue)
+  }
 }

@@ -3,6 +3,7 @@
 // exactly its own count. Cannot show: that the observer and the producer report truthfully to it.
 
 import GatewayCore
+import PumpTelemetry
 import Testing
 
 @testable import Audit
@@ -260,7 +261,7 @@ struct DeliveryAuditTests {
 struct SequenceCoverageTests {
   @Test("ranges merge whatever the order, against a plain set", arguments: 1...20)
   func model(seed: Int) {
-    var generator = SeededGenerator(seed: UInt64(seed))
+    var generator = SplitMix64(seed: UInt64(seed))
     var coverage = SequenceCoverage()
     var model: Set<UInt64> = []
     for _ in 0..<60 {

@@ -1,0 +1,117 @@
+package import GatewayCore
+import Logging
+package import Mosquitto
+import Platform
+import Synchronization
+
+/// Publishes texts one after the other over one connection and says what became of each. One-shot:
+/// a connection that is lost ends the run, and the error says how many were not acknowledged.
+package struct TextProducer {
+  package struct Options: Sendable {
+    package var connection: ConnectionOptions
+    package var topic: String
+    package var quality = QualityOfService.atLeastOnce
+    package var retain = false
+    /// Un-acknowledged messages at a time.
+    package var window = 100
+
+    package init(connection: ConnectionOptions, topic: String) {
+      self.connection = connection
+      self.topic = topic
+    }
+  }
+
+  /// What became of the `number`-th text (from 1). At QoS 0 success means "written".
+  package struct Outcome: Sendable, Hashable {
+    package let number: Int
+    package let reason: ReasonCode
+  }
+
+  package let options: Options
+
+  package init(options: Options) { self.options = options }
+
+  /// Publishes everything the source gives until it ends and everything is answered. Blocks;
+  /// reports on the calling thread.
+  package func run(
+    _ source: LineSource, report: (Outcome) -> Void
+  ) throws(MosquittoError) {
+    let handler = Handler(windowMax: options.window)
+    var connection = options.connection
+    connection.cleanStart = true
+    connection.sessionExpiry = .zero
+    var client = MosquittoClient(
+      options: connection, handler: handler, logger: Logger(label: "penstock.publish"))
+    try client.connect(endpoint: 0)
+    var count = 0
+    var isEnded = false
+    while !isEnded || !handler.inFlight.isEmpty {
+      while client.isAccepted && handler.inFlight.count < handler.window {
+        guard let line = source.take(&isEnded) else { break }
+        count += 1
+        do throws(MosquittoError) {
+          let mid = try client.publish(
+            topic: options.topic, payload: line.span, quality: options.quality,
+            retain: options.retain)
+          handler.inFlight[mid] = count
+        } catch {
+          guard error.code == .packetTooLarge else { throw error }
+          report(Outcome(number: count, reason: .packetTooLarge))
+        }
+      }
+      if client.wantsWrite { try client.flush() }
+      for outcome in handler.takeOutcomes() { report(outcome) }
+      if isEnded && handler.inFlight.isEmpty { break }
+      let ready = Poll.wait(
+        socket: client.socket, forWriting: client.wantsWrite, wakeUp: source.news,
+        timeout: .seconds(1))
+      if ready.wokenUp { source.news.clear() }
+      if ready.socketReadable { while try client.readUntilDry(limit: 1000) {} }
+      try client.misc()
+      for outcome in handler.takeOutcomes() { report(outcome) }
+    }
+    try client.disconnect()
+  }
+
+  private final class Handler: MosquittoHandler {
+    let windowMax: Int
+    var window = 0
+    /// By mid: the number of the text.
+    var inFlight: [Int32: Int] = [:]
+    /// A QoS 0 text is answered inside `publish`, before its mid is known.
+    private var early: [Int32: ReasonCode] = [:]
+    private var outcomes: [Outcome] = []
+
+    init(windowMax: Int) { self.windowMax = windowMax }
+
+    func takeOutcomes() -> [Outcome] {
+      for (mid, reason) in early {
+        if let number = inFlight.removeValue(forKey: mid) {
+          outcomes.append(Outcome(number: number, reason: reason))
+        }
+      }
+      early.removeAll()
+      defer { outcomes.removeAll() }
+      return outcomes
+    }
+
+    func connected(_ acknowledgement: ConnectAcknowledgement) {
+      window = min(windowMax, Int(acknowledgement.receiveMaximum))
+    }
+
+    func published(mid: Int32, reason: ReasonCode) {
+      if let number = inFlight.removeValue(forKey: mid) {
+        outcomes.append(Outcome(number: number, reason: reason))
+      } else {
+        early[mid] = reason
+      }
+    }
+
+    func disconnected(_ reason: ReasonCode?) {}
+    func received(
+      _ header: MessageHeader, topic: Span<UInt8>, payload: Span<UInt8>, properties: Span<UInt8>
+    ) {}
+    func subscribed(mid: Int32, granted: [ReasonCode]) {}
+    func unsubscribed(mid: Int32) {}
+  }
+}

@@ -1,0 +1,278 @@
+import Envelope
+package import GatewayCore
+package import RingJournal
+
+/// Committed records → batches. Owns the journal's reader and the encoder of one sink; one thread.
+///
+/// ## Promise
+/// Batches adjoin and account for every sequence once: event, gap or elided. Never reorders, never
+/// splits a record, never mixes two epochs. A batch closes at the first of: `recordCountMax` records,
+/// `byteCountMax` bytes of the final packet, `delayMax` since the commit of its oldest record, a
+/// change of epoch. One record alone may exceed `byteCountMax`: it then is a batch of its own.
+///
+/// ## Memory
+/// The reader's buffer, the encoder's buffers and the batch handed out. Nothing per backlog record.
+package struct Batcher: ~Copyable {
+  /// What there is to do about the journal.
+  package enum Step {
+    case batch(Batch)
+    /// A partial batch waits for company until then.
+    case wait(until: MonotonicTime)
+    /// Everything committed is batched.
+    case idle
+  }
+
+  /// A batch under construction.
+  struct Assembly: ~Copyable {
+    var encoder: EnvelopeEncoder
+    let journal: JournalID
+    var first: Sequence = .none
+    var last: Sequence = .none
+    var epoch: Epoch
+    var recordCount = 0
+    /// Nil while nothing has been taken.
+    var oldest: MonotonicTime?
+    var recordCountMax = 0
+    var encodedByteCountMax = 0
+    var elided: SequenceRange?
+
+    var isOpen: Bool { oldest != nil }
+  }
+
+  /// While a refused batch is sent again in parts: at most so many records each, up to `through`.
+  private struct Parts {
+    var recordCountMax: Int
+    var through: Sequence
+  }
+
+  /// Expansion allowed for text that is not JSON, plus the attributes of one event.
+  static let eventOverheadByteCount = 512
+  /// Encoded bytes may exceed the packet limit by this factor, trusting compression.
+  static let expectedRatioMax = 16.0
+
+  let options: BatchOptions
+  let route: RouteIdentity
+  let topicMap: @Sendable (String) -> String
+  var reader: JournalReader
+  var assembly: Assembly
+  private var parts: Parts?
+  private var elisions: [SequenceRange] = []
+  /// Smoothed encoded/packet ratio of recent batches.
+  private var ratio = 1.0
+  /// The smaller of the option and what the broker takes.
+  private var packetByteCountMax: Int
+
+  /// - Parameters:
+  ///   - epoch: of the journal's present opening; stands in a batch that holds no record.
+  ///   - topicMap: a raw record's topic → its topic upstream.
+  package init(
+    reader: consuming JournalReader, journal: JournalID, epoch: Epoch, route: RouteIdentity,
+    options: BatchOptions, topicMap: @escaping @Sendable (String) -> String = { $0 }
+  ) {
+    self.options = options
+    self.route = route
+    self.topicMap = topicMap
+    self.reader = reader
+    self.packetByteCountMax = options.byteCountMax.rawValue
+    self.assembly = Assembly(
+      encoder: EnvelopeEncoder(gateway: route.gateway, site: route.site, route: route.name),
+      journal: journal, epoch: epoch)
+  }
+
+  /// What the broker takes at most; smaller than the option counts, larger does not.
+  package mutating func limitPackets(to byteCount: Int?) {
+    packetByteCountMax = min(options.byteCountMax.rawValue, byteCount ?? .max)
+  }
+
+  /// Reads again from `sequence`, forgetting a batch under construction.
+  package mutating func rewind(to sequence: Sequence) {
+    abandonAssembly()
+    reader.seek(to: sequence)
+  }
+
+  /// Reads `range` again in batches of at most `recordCountMax` records.
+  package mutating func rebuild(_ range: SequenceRange, recordCountMax: Int) {
+    rewind(to: range.first)
+    parts = Parts(recordCountMax: max(1, recordCountMax), through: range.last)
+  }
+
+  /// These sequences were delivered elsewhere (dead letters): batches account for them as elided.
+  /// Bounded by the owner, which elides one range and waits until the cursor has passed it.
+  package mutating func elide(_ range: SequenceRange) {
+    elisions.removeAll { $0.last < reader.position }
+    elisions.append(range)
+  }
+
+  /// Lends one committed record, wherever the reader stands; nothing under construction survives it.
+  /// - Returns: false when the record is no longer in the ring.
+  package mutating func withRecord(
+    _ sequence: Sequence, _ body: (JournalRecord, Span<UInt8>) -> Void
+  ) throws(JournalError) -> Bool {
+    rewind(to: sequence)
+    var found = false
+    _ = try reader.read { record, bytes in
+      guard !found, record.sequence == sequence else { return false }
+      body(record, bytes)
+      found = true
+      return true
+    }
+    rewind(to: sequence)
+    return found
+  }
+
+  /// The next batch, if one is due.
+  /// - Parameters:
+  ///   - closing: close a partial batch now (shutdown).
+  /// - Throws: what the journal throws when it cannot be read.
+  package mutating func next(now: MonotonicTime, closing: Bool = false) throws(JournalError) -> Step {
+    if let parts, reader.position > parts.through, !assembly.isOpen { self.parts = nil }
+    return switch options.format {
+    case .cloudEventsBatch: try nextEnvelope(now: now, closing: closing)
+    case .raw: try nextRaw()
+    }
+  }
+
+  private mutating func nextEnvelope(
+    now: MonotonicTime, closing: Bool
+  ) throws(JournalError) -> Step {
+    assembly.recordCountMax = min(options.recordCountMax, parts?.recordCountMax ?? .max)
+    assembly.encodedByteCountMax = Int(Double(packetByteCountMax) * expectedRatio)
+    while true {
+      switch try Batcher.fill(&assembly, from: &reader, elisions: elisions, now: now) {
+      case .gap(let gap):
+        assembly.open(at: gap.range.first, oldest: now)
+        assembly.encoder.appendGap(gap)
+        assembly.last = gap.range.last
+      case .stopped:
+        return .batch(try close())
+      case .caughtUp:
+        guard let oldest = assembly.oldest else { return .idle }
+        let due = oldest + options.delayMax
+        return closing || now >= due || assembly.recordCount >= assembly.recordCountMax
+          ? .batch(try close()) : .wait(until: due)
+      }
+    }
+  }
+
+  private static func fill(
+    _ assembly: inout Assembly, from reader: inout JournalReader, elisions: [SequenceRange],
+    now: MonotonicTime
+  ) throws(JournalError) -> ReadOutcome {
+    try reader.read { record, bytes in
+      guard assembly.accepts(record) else { return false }
+      assembly.open(at: record.sequence, epoch: record.epoch, oldest: record.committedAt ?? now)
+      assembly.last = record.sequence
+      if elisions.contains(where: { $0.contains(record.sequence) }) {
+        assembly.encoder.appendElided(SequenceRange(record.sequence, record.sequence))
+      } else {
+        assembly.encoder.appendRecord(record, bytes)
+        assembly.recordCount += 1
+      }
+      return true
+    }
+  }
+
+  /// Encodes what is open. A packet over the limit is built again from half the records.
+  private mutating func close() throws(JournalError) -> Batch {
+    var packet: [UInt8] = []
+    let encodedByteCount = assembly.encoder.byteCount
+    assembly.encoder.finish(
+      last: assembly.last, compression: options.compression, into: &packet)
+    let batch = Batch(
+      range: SequenceRange(assembly.first, assembly.last), epoch: assembly.epoch,
+      recordCount: assembly.recordCount, destination: .batches, bytes: packet, isRetained: false,
+      properties: envelopeProperties())
+    ratio = 0.75 * ratio + 0.25 * Double(encodedByteCount) / Double(max(packet.count, 1))
+    assembly.clear()
+    guard packet.count > packetByteCountMax, batch.recordCount > 1 else { return batch }
+    ratio = 1
+    rebuild(batch.range, recordCountMax: batch.recordCount / 2)
+    guard case .batch(let half) = try nextEnvelope(now: MonotonicTime(nanoseconds: .max), closing: true)
+    else { preconditionFailure("records that were batched once can be batched again") }
+    return half
+  }
+
+  private var expectedRatio: Double {
+    options.compression == .none ? 1 : min(max(1, ratio * 0.8), Batcher.expectedRatioMax)
+  }
+
+  private mutating func abandonAssembly() {
+    guard assembly.isOpen else { return }
+    assembly.clear()
+  }
+
+  /// The envelope's numbers, for consumers that route on MQTT 5 properties without opening it.
+  private func envelopeProperties() -> [UInt8] {
+    var properties: [UInt8] = []
+    MQTTPropertyWriter.append(
+      .contentType, value: "application/vnd.penstock.envelope+json".utf8.span, to: &properties)
+    for (name, value) in [
+      ("penstock-gateway", route.gateway), ("penstock-route", route.name),
+      ("penstock-journal", assembly.journal.description),
+      ("penstock-epoch", assembly.epoch.description),
+      ("penstock-first", assembly.first.description), ("penstock-last", assembly.last.description),
+    ] {
+      MQTTPropertyWriter.appendUserProperty(
+        name: name.utf8.span, value: value.utf8.span, to: &properties)
+    }
+    return properties
+  }
+}
+
+/// Whose records these are: what the envelope and the notice topics say.
+package struct RouteIdentity: Sendable, Hashable {
+  package let gateway: String
+  package let site: String
+  package let name: String
+
+  package init(gateway: String, site: String, name: String) {
+    self.gateway = gateway
+    self.site = site
+    self.name = name
+  }
+}
+
+extension Batcher.Assembly {
+  /// Whether `record` may join what is open.
+  func accepts(_ record: JournalRecord) -> Bool {
+    guard isOpen else { return true }
+    let estimate =
+      record.payload.count * 4 / 3 + record.topic.count * 3 + record.properties.count * 2
+      + Batcher.eventOverheadByteCount
+    return record.epoch == epoch && recordCount < recordCountMax
+      && encoder.byteCount + estimate <= encodedByteCountMax
+  }
+
+  /// Begins a batch unless one is open.
+  mutating func open(at first: Sequence, epoch: Epoch? = nil, oldest: MonotonicTime) {
+    guard !isOpen else { return }
+    self.first = first
+    self.epoch = epoch ?? self.epoch
+    self.oldest = oldest
+    recordCount = 0
+    encoder.begin(journal: journal, epoch: self.epoch, first: first)
+  }
+
+  mutating func clear() {
+    oldest = nil
+    recordCount = 0
+  }
+}
+
+extension EnvelopeEncoder {
+  /// One journal record as one event; a tombstone as the gap it stands for.
+  mutating func appendRecord(_ record: JournalRecord, _ bytes: Span<UInt8>) {
+    switch record.kind {
+    case .tombstone:
+      appendGap(Gap(SequenceRange(record.sequence, record.sequence), .quota))
+    case .data, .deadLetter:
+      appendEvent(
+        EventFields(
+          sequence: record.sequence, kind: record.kind, reason: record.reason,
+          flags: record.flags, received: record.received),
+        topic: bytes.extracting(record.topic), id: bytes.extracting(record.idTextBytes),
+        properties: bytes.extracting(record.properties),
+        payload: bytes.extracting(record.payload))
+    }
+  }
+}

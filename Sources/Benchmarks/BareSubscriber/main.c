@@ -1,0 +1,76 @@
+// The yardstick of the ingest benchmark: the plainest subscriber libmosquitto allows. Plain
+// mosquitto_loop, QoS 1, persistent session, does nothing with a message but count it.
+//
+//   bare-subscriber PORT FILTER COUNT
+//
+// Prints "ready" when subscribed, then, after COUNT messages, one line:
+//   messages seconds cpu-seconds
+// where seconds run from the first message to the last.
+
+#include <mosquitto.h>
+#include <mqtt_protocol.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <time.h>
+
+static long wanted, seen;
+static double first_at, last_at, cpu_at_first;
+static const char *filter;
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static double cpu(void) {
+    struct rusage u;
+    getrusage(RUSAGE_SELF, &u);
+    return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+           (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
+static void on_connect(struct mosquitto *m, void *context, int code) {
+    (void)context;
+    if (code != 0 || mosquitto_subscribe(m, NULL, filter, 1) != MOSQ_ERR_SUCCESS) exit(69);
+}
+
+static void on_subscribe(struct mosquitto *m, void *context, int mid, int count, const int *granted) {
+    (void)m, (void)context, (void)mid;
+    if (count != 1 || granted[0] != 1) exit(69);
+    puts("ready");
+    fflush(stdout);
+}
+
+static void on_message(struct mosquitto *m, void *context, const struct mosquitto_message *message) {
+    (void)m, (void)context, (void)message;
+    if (seen++ == 0) {
+        first_at = now();
+        cpu_at_first = cpu();
+    }
+    if (seen == wanted) last_at = now();
+}
+
+int main(int argc, char **argv) {
+    if (argc != 4) return 64;
+    filter = argv[2];
+    wanted = atol(argv[3]);
+    mosquitto_lib_init();
+    struct mosquitto *m = mosquitto_new("bare-subscriber", false, NULL);
+    if (m == NULL) return 70;
+    mosquitto_int_option(m, MOSQ_OPT_PROTOCOL_VERSION, MQTT_PROTOCOL_V5);
+    mosquitto_connect_callback_set(m, on_connect);
+    mosquitto_subscribe_callback_set(m, on_subscribe);
+    mosquitto_message_callback_set(m, on_message);
+    if (mosquitto_connect(m, "127.0.0.1", atoi(argv[1]), 60) != MOSQ_ERR_SUCCESS) return 69;
+    while (seen < wanted) {
+        if (mosquitto_loop(m, 1000, 1) != MOSQ_ERR_SUCCESS) return 69;
+    }
+    printf("%ld %.6f %.6f\n", seen, last_at - first_at, cpu() - cpu_at_first);
+    mosquitto_disconnect(m);
+    mosquitto_loop(m, 100, 1);
+    mosquitto_destroy(m);
+    return 0;
+}

@@ -1,0 +1,86 @@
+// The figures of the README, measured as ratios within one run, because absolute times depend on the
+// machine and on what else it does. `make bench` runs all; one name runs one:
+//
+//   ingest        durable ingest against a bare C subscriber of the same broker under the same load
+//   dedup         look-ups and inserts of the deduplication window
+//   open          opening a full ring against a sequential read of the same bytes
+//   memory        resident memory of the agent's ingest side with a full ring
+//
+// `consume-durable` is the child process of `ingest` and `memory`.
+
+import Glibc
+import Platform
+
+@main
+struct PenstockBenchmarks {
+  static func main() {
+    _ = signal(SIGPIPE, SIG_IGN)
+    let arguments = CommandLine.arguments.dropFirst()
+    do {
+      switch arguments.first {
+      case nil:
+        try IngestBenchmark.run()
+        try DeduplicationBenchmark.run()
+        try OpenBenchmark.run()
+        try MemoryBenchmark.run()
+      case "ingest": try IngestBenchmark.run()
+      case "dedup": try DeduplicationBenchmark.run()
+      case "open": try OpenBenchmark.run()
+      case "memory": try MemoryBenchmark.run()
+      case "consume-durable": try DurableConsumer.run(Array(arguments.dropFirst()))
+      case .some(let name):
+        Console.error("no benchmark \(name): ingest, dedup, open or memory")
+        exit(64)
+      }
+    } catch {
+      Console.error("\(error)")
+      exit(70)
+    }
+  }
+}
+
+struct BenchmarkError: Error, CustomStringConvertible {
+  let description: String
+  init(_ description: String) { self.description = description }
+}
+
+extension [Double] {
+  /// The value below which this part of the sorted values lies (nearest rank).
+  func quantile(_ part: Double) -> Double {
+    let sorted = self.sorted()
+    return sorted[Swift.min(sorted.count - 1, Int(part * Double(sorted.count)))]
+  }
+  var median: Double { quantile(0.5) }
+}
+
+extension Double {
+  /// Two decimals.
+  var short: String {
+    let hundredths = Int((self * 100).rounded())
+    let fraction = hundredths % 100
+    return "\(hundredths / 100).\(fraction < 10 ? "0" : "")\(fraction)"
+  }
+}
+
+/// What a process has used so far.
+struct Usage {
+  /// User and system time of all threads, seconds.
+  static func processSeconds() -> Double {
+    var usage = rusage()
+    unsafe getrusage(RUSAGE_SELF, &usage)
+    return Double(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec)
+      + Double(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6
+  }
+
+  /// A line of /proc/self/status in KiB: `VmHWM`, `VmRSS`.
+  static func status(_ name: String) -> Int {
+    guard let bytes = try? File.readSmall("/proc/self/status", byteCountMax: 1 << 16) else {
+      return 0
+    }
+    for line in String(decoding: bytes, as: UTF8.self).split(separator: "\n")
+    where line.hasPrefix(name + ":") {
+      return Int(line.split(separator: " ").dropLast().last ?? "") ?? 0
+    }
+    return 0
+  }
+}

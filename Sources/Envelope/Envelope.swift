@@ -1,0 +1,176 @@
+// The envelope: what a batch looks like on the wire.
+//
+// ## Format, version 1
+// One JSON object, UTF-8, possibly compressed as a whole into one zstd frame (RFC 8878). A zstd frame
+// begins with 28 B5 2F FD, which no JSON text does, so the reader needs no other sign.
+//
+//     {"penstock":1,                     version; a reader refuses what it does not know
+//      "gateway":"gw-houston-01",        identifies the gateway
+//      "site":"houston",                 only when it is not the gateway's id
+//      "route":"telemetry",
+//      "journal":"<uuid>",               the ring file that numbered the records
+//      "epoch":"9f3c…",                  16 hexadecimal digits: the file's current life
+//      "first":990,"last":1540,          the sequences this envelope accounts for, both included
+//      "events":[…],                     ascending by sequence; may be empty
+//      "gaps":[{"first":990,"last":1040,"count":51,"reason":"ring-full"}],
+//      "elided":[{"first":1042,"last":1042,"count":1}]}
+//
+// Every sequence in first...last is in exactly one of events, gaps (lost, with the reason) and elided
+// (not for this sink). Unknown members are to be ignored.
+//
+// ## Event: CloudEvents 1.0, JSON format
+//
+//     specversion      "1.0"
+//     id               the message id, or <journal>-<epoch>-<sequence> for a record without one
+//     source           penstock://<site>/<topic>; every byte of the topic that is not unreserved in
+//                      RFC 3986 or a slash is percent-encoded, so that it is exact for any topic
+//     type             "penstock.record", or "penstock.dead-letter" with a "reason"
+//     time             receive time, RFC 3339, UTC, milliseconds
+//     sequence         decimal, as a string
+//     topic            the topic; bytes that are not UTF-8 are U+FFFD here
+//     reason           missing-id | conflict | too-large | refused; dead letters only
+//     retain           "true"; absent means not retained
+//     qos              "0" or "2"; absent means 1
+//     clocksync        "false" when the clock was not known to be right at receive time
+//     payloadformat    MQTT 5 Payload Format Indicator, "0" or "1"
+//     messageexpiry    MQTT 5 Message Expiry Interval as received, in seconds
+//     responsetopic    MQTT 5 Response Topic
+//     correlationdata  MQTT 5 Correlation Data in base64
+//     up…              MQTT 5 user properties: see EventAttributes.swift
+//     propertiescut    how many user properties were left out, or "malformed"
+//     datacontenttype  MQTT 5 Content Type if there is one; else application/json for JSON that is
+//                      in data_base64, application/octet-stream for other bytes, nothing with data
+//     data             the payload, byte for byte, if it is safe JSON and the content type, if any, is
+//                      a JSON type
+//     data_base64      the payload otherwise. An empty payload has neither.
+
+package import GatewayCore
+
+/// Whose records an envelope accounts for, and which.
+package struct EnvelopeHeader: Sendable, Hashable {
+  package var gateway: String
+  /// What two redundant gateways share; the gateway's id when nothing else was said.
+  package var site: String
+  package var route: String
+  package var journal: JournalID
+  package var epoch: Epoch
+  package var first: Sequence
+  package var last: Sequence
+
+  package init(
+    gateway: String, site: String, route: String, journal: JournalID, epoch: Epoch,
+    first: Sequence, last: Sequence
+  ) {
+    self.gateway = gateway
+    self.site = site
+    self.route = route
+    self.journal = journal
+    self.epoch = epoch
+    self.first = first
+    self.last = last
+  }
+}
+
+/// The facts of one record that its event tells, beside its bytes.
+package struct EventFields: Sendable, Hashable {
+  package var sequence: Sequence
+  /// `.data` or `.deadLetter`; a tombstone becomes a gap, not an event.
+  package var kind: RecordKind
+  package var reason: DeadLetterReason?
+  package var flags: RecordFlags
+  package var received: WallTime
+
+  package init(
+    sequence: Sequence, kind: RecordKind = .data, reason: DeadLetterReason? = nil,
+    flags: RecordFlags, received: WallTime
+  ) {
+    self.sequence = sequence
+    self.kind = kind
+    self.reason = reason
+    self.flags = flags
+    self.received = received
+  }
+}
+
+/// A decoded envelope.
+package struct Envelope: Sendable, Hashable {
+  package var header: EnvelopeHeader
+  /// As they stood.
+  package var events: [Event]
+  package var gaps: [Gap]
+  package var elided: [SequenceRange]
+  /// How it travelled.
+  package var compression: Compression
+
+  /// Checks that events, gaps and elided ranges cover `first...last` exactly: no hole, no overlap,
+  /// nothing outside. Throws `.unaccounted`.
+  package func verifyAccounting() throws(EnvelopeError) {
+    var ranges = events.map { SequenceRange($0.sequence, $0.sequence) }
+    ranges += gaps.map(\.range)
+    ranges += elided
+    ranges.sort { $0.first < $1.first }
+    var next = header.first
+    for range in ranges {
+      guard range.first == next, range.last <= header.last else {
+        throw EnvelopeError(.unaccounted, sequence: min(range.first, next))
+      }
+      next = range.last.next
+    }
+    guard next == header.last.next else { throw EnvelopeError(.unaccounted, sequence: next) }
+  }
+}
+
+/// One record as the consumer sees it.
+package struct Event: Sendable, Hashable {
+  package static let recordType = "penstock.record"
+  package static let deadLetterType = "penstock.dead-letter"
+
+  /// `(source, id)` identifies the event for good, whichever gateway carried it.
+  package var id: String
+  package var source: String
+  package var type: String
+  /// When the gateway received it.
+  package var time: WallTime
+  package var sequence: Sequence
+  package var topic: String
+  /// Of a dead letter: `DeadLetterReason.text`, or a reason that this version does not know.
+  package var reason: String?
+  package var isRetained: Bool
+  package var qualityOfService: QualityOfService
+  package var contentType: String?
+  package var data: EventData
+  /// All other attributes, in the order they stood.
+  package var attributes: [EventAttribute]
+
+  package var isDeadLetter: Bool { type == Event.deadLetterType }
+
+  /// The payload as the pump sent it.
+  package var payload: [UInt8] {
+    switch data {
+    case .none: []
+    case .json(let bytes), .bytes(let bytes): bytes
+    }
+  }
+}
+
+/// A payload and the form in which it travelled.
+package enum EventData: Sendable, Hashable {
+  /// Empty.
+  case none
+  /// The text of the `data` member, byte for byte.
+  case json([UInt8])
+  /// What `data_base64` stood for.
+  case bytes([UInt8])
+}
+
+/// An extension attribute of a CloudEvent.
+package struct EventAttribute: Sendable, Hashable {
+  package let name: String
+  /// A string's value; a number or boolean as it was written.
+  package let value: String
+
+  package init(name: String, value: String) {
+    self.name = name
+    self.value = value
+  }
+}

@@ -1,0 +1,132 @@
+import GatewayCore
+import JSONScanning
+
+/// Turns the MQTT 5 properties of one record into attributes of its event.
+///
+/// ## User properties
+/// CloudEvents names may hold only a–z and 0–9, MQTT names anything, and MQTT lets a name come twice.
+/// So each user property, in the order received, becomes one attribute named as follows:
+///
+/// 1. `up`, then the name in lower case without every byte that is not then in a–z or 0–9, cut so that
+///    the whole has at most 20 characters: `Trace-ID` → `uptraceid`.
+/// 2. If an earlier user property of this event already has that name, the smallest number from 2 that
+///    makes it unique is put at the end, cutting the rest further where needed: `uptraceid2`.
+///
+/// No other attribute of ours begins with `up`. At most `userPropertyCountMax` are kept; what is left
+/// out is counted in `propertiescut`.
+struct EventAttributes {
+  static let nameByteCountMax = 20
+  static let userPropertyCountMax = 64
+
+  /// Where the content type stands in the properties, if there is one.
+  private(set) var contentType: Range<Int>?
+  /// Where the names given so far stand in the output. Reused, so that no event allocates.
+  private var names: [Range<Int>] = []
+  private var cutCount: UInt64 = 0
+
+  init() { names.reserveCapacity(EventAttributes.userPropertyCountMax) }
+
+  /// Appends `,"name":"value"` for each property that is kept, all but the content type.
+  mutating func append(_ properties: Span<UInt8>, to text: inout [UInt8]) {
+    contentType = nil
+    guard !properties.isEmpty else { return }
+    names.removeAll(keepingCapacity: true)
+    cutCount = 0
+    var reader = MQTTPropertyReader()
+    while let property = reader.next(in: properties) {
+      let value = properties.extracting(property.value)
+      switch property.identifier {
+      case .payloadFormatIndicator:
+        text.append(ascii: ",\"payloadformat\":\"")
+        text.append(decimal: UInt64(property.number))
+        text.append(UInt8(ascii: "\""))
+      case .messageExpiryInterval:
+        text.append(ascii: ",\"messageexpiry\":\"")
+        text.append(decimal: UInt64(property.number))
+        text.append(UInt8(ascii: "\""))
+      case .contentType:
+        // An empty one says nothing, and CloudEvents has no word for it.
+        if !value.isEmpty { contentType = property.value }
+      case .responseTopic:
+        text.append(ascii: ",\"responsetopic\":")
+        JSONString.append(value, to: &text)
+      case .correlationData:
+        text.append(ascii: ",\"correlationdata\":\"")
+        Base64.append(value, to: &text)
+        text.append(UInt8(ascii: "\""))
+      case .userProperty:
+        appendUserProperty(properties.extracting(property.name), value, to: &text)
+      default: break  // Of the hop, not of the message: subscription identifiers, topic alias.
+      }
+    }
+    if reader.isMalformed {
+      text.append(ascii: ",\"propertiescut\":\"malformed\"")
+    } else if cutCount > 0 {
+      text.append(ascii: ",\"propertiescut\":\"")
+      text.append(decimal: cutCount)
+      text.append(UInt8(ascii: "\""))
+    }
+  }
+
+  private mutating func appendUserProperty(
+    _ name: Span<UInt8>, _ value: Span<UInt8>, to text: inout [UInt8]
+  ) {
+    guard names.count < EventAttributes.userPropertyCountMax else {
+      cutCount += 1
+      return
+    }
+    text.append(ascii: ",\"")
+    let start = text.count
+    text.append(ascii: "up")
+    for index in name.indices where text.count - start < EventAttributes.nameByteCountMax {
+      switch name[index] {
+      case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "0")...UInt8(ascii: "9"):
+        text.append(name[index])
+      case UInt8(ascii: "A")...UInt8(ascii: "Z"): text.append(name[index] | 0x20)
+      default: break
+      }
+    }
+    let end = text.count
+    var number: UInt64 = 2
+    while isTaken(start..<text.count, in: text) {
+      let digitCount = number < 10 ? 1 : 2
+      text.removeLast(text.count - min(end, start + EventAttributes.nameByteCountMax - digitCount))
+      text.append(decimal: number)
+      number += 1
+    }
+    names.append(start..<text.count)
+    text.append(ascii: "\":")
+    JSONString.append(value, to: &text)
+  }
+
+  private func isTaken(_ name: Range<Int>, in text: [UInt8]) -> Bool {
+    let bytes = text.span
+    return names.contains { bytes.extracting($0).equals(bytes.extracting(name)) }
+  }
+
+  /// Whether a content type declares JSON (RFC 6839: `+json`), whatever its parameters and case.
+  static func declaresJSON(_ contentType: Span<UInt8>) -> Bool {
+    var end = 0
+    while end < contentType.count, contentType[end] != UInt8(ascii: ";"),
+      contentType[end] != UInt8(ascii: " ")
+    {
+      end += 1
+    }
+    let mediaType = contentType.extracting(0..<end)
+    return equalsIgnoringCase(mediaType, "application/json")
+      || equalsIgnoringCase(mediaType, "text/json")
+      || (end > 5 && equalsIgnoringCase(mediaType.extracting(end - 5..<end), "+json"))
+  }
+
+  private static func equalsIgnoringCase(_ bytes: Span<UInt8>, _ lowerCase: StaticString) -> Bool {
+    guard bytes.count == lowerCase.utf8CodeUnitCount else { return false }
+    return lowerCase.withUTF8Buffer { expected in
+      for index in bytes.indices {
+        let byte = bytes[index]
+        let isUpper = UInt8(ascii: "A")...UInt8(ascii: "Z") ~= byte
+        if unsafe (isUpper ? byte | 0x20 : byte) != expected[index] { return false }
+      }
+      return true
+    }
+  }
+}

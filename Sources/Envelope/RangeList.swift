@@ -1,0 +1,56 @@
+import GatewayCore
+
+/// The text between the brackets of `gaps` or `elided`. A range that adjoins the one before, for the
+/// same reason, extends it: a run of a thousand single sequences is one element.
+struct RangeList {
+  /// The last element, which a next range may extend.
+  struct Tail {
+    fileprivate var range: SequenceRange
+    fileprivate var reason: GapReason?
+    /// Where its text begins.
+    fileprivate var offset: Int
+  }
+
+  private(set) var text: [UInt8] = []
+  private(set) var tail: Tail?
+
+  mutating func removeAll() {
+    text.removeAll(keepingCapacity: true)
+    tail = nil
+  }
+
+  mutating func append(_ range: SequenceRange, _ reason: GapReason?) {
+    if let tail, tail.reason == reason, tail.range.last.next == range.first {
+      write(
+        Tail(
+          range: SequenceRange(tail.range.first, range.last), reason: reason, offset: tail.offset))
+    } else {
+      if tail != nil { text.append(UInt8(ascii: ",")) }
+      write(Tail(range: range, reason: reason, offset: text.count))
+    }
+  }
+
+  /// Goes back to what `text.count` and `tail` were at an earlier time.
+  mutating func rewind(toByteCount count: Int, tail: Tail?) {
+    text.removeLast(text.count - min(count, text.count))
+    self.tail = tail
+    if let tail { write(tail) }
+  }
+
+  private mutating func write(_ tail: Tail) {
+    text.removeLast(text.count - tail.offset)
+    text.append(ascii: "{\"first\":")
+    text.append(decimal: tail.range.first.rawValue)
+    text.append(ascii: ",\"last\":")
+    text.append(decimal: tail.range.last.rawValue)
+    text.append(ascii: ",\"count\":")
+    text.append(decimal: tail.range.count)
+    if let reason = tail.reason {
+      text.append(ascii: ",\"reason\":\"")
+      text.append(utf8: reason.text)
+      text.append(UInt8(ascii: "\""))
+    }
+    text.append(UInt8(ascii: "}"))
+    self.tail = tail
+  }
+}

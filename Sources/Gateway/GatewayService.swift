@@ -1,0 +1,100 @@
+package import GatewayConfiguration
+import GatewayCore
+import Ingest
+package import Logging
+import CoreMetrics
+package import Observability
+import Platform
+import ServiceLifecycle
+import UnixSignals
+
+/// The whole agent: one pipeline per route, and what looks after them. Runs until SIGTERM or SIGINT,
+/// or until a journal fails.
+package struct GatewayService: Sendable {
+  private let options: GatewayOptions
+  private let version: String
+  private let logger: Logger
+  private let registry: MetricsRegistry
+  private let sabotage: Sabotage
+
+  /// Where the health page judges stages by when no watchdog period is set.
+  private static let stallLimit: Duration = .seconds(60)
+
+  /// - Parameter registry: what `MetricsSystem` was bootstrapped with.
+  package init(
+    options: GatewayOptions, version: String, logger: Logger, registry: MetricsRegistry
+  ) {
+    self.options = options
+    self.version = version
+    self.logger = logger
+    self.registry = registry
+    #if PENSTOCK_SABOTAGE
+      sabotage = Environment.value(of: Sabotage.variable).flatMap(Sabotage.init) ?? .none
+    #else
+      sabotage = .none
+    #endif
+  }
+
+  /// - Throws: `GatewayError` when it may not start; `JournalError` when a journal cannot be opened or
+  ///   failed. Nothing is acknowledged after a failure.
+  package func run() async throws {
+    try checkDataDirectory()
+    if sabotage != .none {
+      logger.critical(
+        "A PROMISE IS BROKEN ON PURPOSE: this process is a negative control of the tests",
+        metadata: ["sabotage": "\(sabotage.rawValue)"])
+    }
+    let notifier = SystemdNotifier()
+    let board = StatusBoard(
+      version: version, stallLimit: notifier.watchdogPeriod ?? Self.stallLimit)
+    var services: [any Service] = [
+      WatchdogFeeder(board: board, notifier: notifier, logger: logger)
+    ]
+    if let listen = options.observability.listen {
+      services.append(
+        ObservabilityServer(
+          address: listen, pages: ObservabilityPages(registry: registry, board: board),
+          logger: logger))
+    }
+    for route in options.routes {
+      services.append(
+        Pipeline(
+          gateway: options, route: route, status: board, logger: logger, sabotage: sabotage))
+    }
+    logger.notice(
+      "penstock starts",
+      metadata: [
+        "gateway": "\(options.gatewayID)", "version": "\(version)",
+        "routes": "\(options.routes.map(\.name).joined(separator: " "))",
+      ])
+    let group = ServiceGroup(
+      configuration: ServiceGroupConfiguration(
+        services: services, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))
+    try await group.run()
+    logger.notice("penstock stopped")
+  }
+
+  /// An SD card that is not mounted must not be mistaken for a first start.
+  private func checkDataDirectory() throws {
+    let path = options.dataDirectory
+    guard let status = try? FileStatus(path: path), status.isDirectory else {
+      throw GatewayError(
+        "the data directory \(path) does not exist: create it, owned by the user that runs penstock"
+      )
+    }
+    guard options.dataDirectoryIsMount else { return }
+    let parent = try FileStatus(path: path + "/..")
+    if status.device == parent.device {
+      throw GatewayError(
+        "the data directory \(path) is not a mount point although data_directory_is_mount is true: "
+          + "mount the card, or set it to false")
+    }
+  }
+}
+
+/// Why the agent may not start; a sentence that says what to do.
+package struct GatewayError: Error, Sendable, CustomStringConvertible {
+  package let description: String
+
+  init(_ description: String) { self.description = description }
+}

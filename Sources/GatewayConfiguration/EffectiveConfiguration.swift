@@ -1,0 +1,252 @@
+// Every value in force, as YAML that reads back to the same options. Deterministic: the order is
+// the order of this file, brokers and routes keep theirs. A password from the environment is
+// printed as the variable it comes from, one from a file as the file: no secret is ever in this
+// text.
+
+import Batching
+import Deduplication
+import Envelope
+import GatewayCore
+import Ingest
+import Mosquitto
+import Observability
+import RingJournal
+import Upstream
+
+extension GatewayOptions {
+  /// Every value in force, secrets masked; `Configuration.parse` reads it back to these options.
+  package var effectiveText: String { EffectiveConfiguration.text(of: self) }
+}
+
+enum EffectiveConfiguration {
+  static func text(of options: GatewayOptions) -> String {
+    var writer = YAMLWriter()
+    writer.section("gateway") { gateway in
+      gateway.line("id", options.gatewayID)
+      gateway.line("site", options.site)
+      gateway.line("data_directory", quoting: options.dataDirectory)
+      gateway.line("data_directory_is_mount", options.dataDirectoryIsMount)
+    }
+    writer.section("brokers") { brokers in
+      for broker in options.brokers {
+        brokers.section(broker.name) { write(broker, &$0) }
+      }
+    }
+    writer.section("routes") { routes in
+      for route in options.routes {
+        routes.element { write(route, &$0) }
+      }
+    }
+    writer.section("observability") { section in
+      if let listen = options.observability.listen {
+        section.line("listen", quoting: listen.description)
+        section.line("allow_remote", !listen.isLoopback)
+      } else {
+        section.line("listen", "none")
+      }
+    }
+    writer.section("logging") { section in
+      section.line("level", options.logging.level.rawValue)
+      section.line("format", options.logging.format.rawValue)
+    }
+    return writer.text
+  }
+
+  private static func write(_ broker: BrokerOptions, _ section: inout YAMLWriter) {
+    let connection = broker.connection
+    section.list("url", quoting: connection.endpoints.map(\.url))
+    section.line("client_id", quoting: connection.clientID)
+    switch connection.protocolVersion {
+    case .v5:
+      section.line("protocol", "5")
+      section.line("receive_maximum", String(connection.receiveMaximum))
+      section.line("session_expiry", Quantity.text(connection.sessionExpiry))
+    case .v311:
+      section.line("protocol", "3.1.1")
+    }
+    section.line("keep_alive", Quantity.text(connection.keepAlive))
+    if let username = connection.username { section.line("username", quoting: username) }
+    switch connection.password {
+    case .file(let path): section.line("password_file", quoting: path)
+    case .value:
+      precondition(
+        broker.passwordVariable != nil, "a password is a file or comes from a variable")
+      section.line("password", "\"${env:\(broker.passwordVariable ?? "")}\"")
+    case nil: break
+    }
+    section.line("insecure_plaintext", broker.insecurePlaintext)
+    if let tls = connection.tls, tls != TLSOptions() {
+      section.section("tls") { section in
+        if let file = tls.authorityFile { section.line("ca_file", quoting: file) }
+        if let file = tls.certificateFile { section.line("cert_file", quoting: file) }
+        if let file = tls.keyFile { section.line("key_file", quoting: file) }
+      }
+    }
+  }
+
+  private static func write(_ route: RouteOptions, _ section: inout YAMLWriter) {
+    section.line("name", quoting: route.name)
+    section.line("from", quoting: route.source)
+    section.list("subscribe", quoting: route.ingest.subscriptions, alwaysList: true)
+    let deduplication = route.ingest.deduplication
+    switch deduplication.selector {
+    case .json(let pointers): section.section("message_id") { $0.list("json", quoting: pointers) }
+    case .userProperty(let name):
+      section.section("message_id") { $0.line("user_property", quoting: name) }
+    case .content(let within):
+      section.section("message_id") {
+        $0.line("content", true)
+        $0.line("within", Quantity.text(within))
+      }
+    case .none: section.line("message_id", "none")
+    }
+    section.line("missing_id", deduplication.missingID.rawValue)
+    section.line("on_conflict", deduplication.onConflict.rawValue)
+    section.section("deduplication") { section in
+      if let window = deduplication.window {
+        section.line("window", String(window))
+      } else {
+        let inForce = deduplication.window(ringCapacity: route.journal.capacity)
+        section.line("window", "auto", comment: "\(inForce) ids")
+      }
+    }
+    section.line("max_record", route.ingest.recordByteCountMax.description)
+    section.line("expire_after", route.ingest.expireAfter.map(Quantity.text) ?? "none")
+    section.section("journal", comment: Findings.shown(route.journalPath, lengthMax: 240)) {
+      section in
+      section.line("size", route.journal.capacity.description)
+      section.line("when_full", route.journal.whenFull.rawValue)
+      section.section("commit") { section in
+        section.line("max_delay", Quantity.text(route.ingest.commitDelayMax))
+        section.line("max_bytes", route.journal.commitByteCountMax.description)
+      }
+    }
+    section.section("to") { list in
+      for (sink, broker) in zip(route.sinks, route.sinkBrokers) {
+        list.element { write(sink, broker: broker, &$0) }
+      }
+    }
+  }
+
+  private static func write(
+    _ sink: SinkOptions, broker: String, _ section: inout YAMLWriter
+  ) {
+    section.line("name", quoting: sink.name)
+    section.line("broker", quoting: broker)
+    section.line("required", sink.required)
+    section.line("start", sink.start.rawValue)
+    section.line("accept", sink.acceptance.rawValue)
+    section.line("accept_no_subscriber", sink.acceptsNoSubscriber)
+    section.line("format", sink.batch.format.rawValue)
+    switch sink.batch.format {
+    case .cloudEventsBatch:
+      section.line("topic", quoting: sink.topic)
+      section.section("batch") { section in
+        section.line("max_records", String(sink.batch.recordCountMax))
+        section.line("max_bytes", sink.batch.byteCountMax.description)
+        section.line("max_delay", Quantity.text(sink.batch.delayMax))
+      }
+    case .raw:
+      section.section("topic_map") { section in
+        section.line("remove_prefix", quoting: sink.topicMap.removePrefix)
+        section.line("add_prefix", quoting: sink.topicMap.addPrefix)
+      }
+    }
+    section.line("compression", sink.batch.compression.rawValue)
+    section.line("max_in_flight", String(sink.inFlightMax))
+    section.line("max_packet", sink.packetByteCountMax?.description ?? "none")
+    section.line("drain", sink.drain.rawValue)
+    if let limit = sink.rateLimit {
+      section.section("rate_limit") { section in
+        section.line("rate", "\(limit.bytesPerSecond)/s")
+        section.line("applies_to", limit.scope.rawValue)
+      }
+    } else {
+      section.line("rate_limit", "none")
+    }
+    section.section("dead_letter") { section in
+      section.line("file", sink.deadLetterCapacity.description)
+      if let topic = sink.deadLetterTopic { section.line("topic", quoting: topic) }
+    }
+  }
+}
+
+/// Block-style YAML, two spaces a level.
+private struct YAMLWriter {
+  private(set) var text = ""
+  private var indentation = 0
+  /// The next line begins a list element.
+  private var isElementStart = false
+
+  mutating func line(_ key: String, _ value: String, comment: String? = nil) {
+    begin()
+    text += "\(key): \(value)" + (comment.map { "  # \($0)" } ?? "") + "\n"
+  }
+
+  mutating func line(_ key: String, _ value: Bool) { line(key, value ? "true" : "false") }
+
+  mutating func line(_ key: String, quoting value: String) { line(key, Self.quoted(value)) }
+
+  /// One value as a scalar where the schema takes either.
+  mutating func list(_ key: String, quoting values: [String], alwaysList: Bool = false) {
+    if values.count == 1, !alwaysList {
+      line(key, quoting: values[0])
+    } else {
+      line(key, "[" + values.map(Self.quoted).joined(separator: ", ") + "]")
+    }
+  }
+
+  mutating func section(
+    _ key: String, comment: String? = nil, _ body: (inout YAMLWriter) -> Void
+  ) {
+    begin()
+    text += "\(key):" + (comment.map { "  # \($0)" } ?? "") + "\n"
+    indentation += 1
+    body(&self)
+    indentation -= 1
+  }
+
+  mutating func element(_ body: (inout YAMLWriter) -> Void) {
+    isElementStart = true
+    indentation += 1
+    body(&self)
+    indentation -= 1
+  }
+
+  private mutating func begin() {
+    let level = isElementStart ? indentation - 1 : indentation
+    text += String(repeating: "  ", count: level) + (isElementStart ? "- " : "")
+    isElementStart = false
+  }
+
+  /// Plain when nothing in it could be taken for YAML; otherwise in double quotes.
+  private static func quoted(_ value: String) -> String {
+    let isWord = Identifier.isValid(value, byteCountMax: 64)
+    if isWord { return value }
+    var result = "\""
+    for character in value.replacingDollarBrace().unicodeScalars {
+      switch character {
+      case "\"": result += "\\\""
+      case "\\": result += "\\\\"
+      default: result.unicodeScalars.append(character)
+      }
+    }
+    return result + "\""
+  }
+}
+
+extension String {
+  /// `${` as `$${`, so that reading it back does not substitute.
+  fileprivate func replacingDollarBrace() -> String {
+    var result = ""
+    var rest = Substring(self)
+    while let dollar = rest.firstIndex(of: "$") {
+      result += rest[..<dollar]
+      rest = rest[dollar...]
+      if rest.hasPrefix("${") { result += "$" }
+      result.append("$")
+      rest = rest.dropFirst()
+    }
+    return result + rest
+  }
+}

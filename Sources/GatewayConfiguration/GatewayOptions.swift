@@ -1,0 +1,105 @@
+package import Ingest
+package import Mosquitto
+package import Observability
+package import RingJournal
+package import Upstream
+
+/// Everything one `penstock run` needs to know. Consistent: what the configuration module hands out
+/// has passed every cross check.
+package struct GatewayOptions: Sendable, Hashable {
+  package var gatewayID: String
+  /// The source of events; two redundant gateways share one. Default: the id.
+  package var site: String
+  package var dataDirectory: String = GatewayOptions.dataDirectoryDefault
+  /// Refuse to run unless `dataDirectory` is a mount point: the card is in.
+  package var dataDirectoryIsMount: Bool = false
+  /// As in the file, also those that no route uses.
+  package var brokers: [BrokerOptions]
+  /// At least one.
+  package var routes: [RouteOptions]
+  package var observability: ObservabilityOptions
+  package var logging: LoggingOptions
+
+  package static let dataDirectoryDefault = "/var/lib/penstock"
+  package static let brokersMax = 16
+  package static let routesMax = 32
+}
+
+/// One broker as written in the file: what the connections to it have in common.
+package struct BrokerOptions: Sendable, Hashable {
+  package var name: String
+  /// The template of its connections; `clientID` is the part in front of the route's name.
+  package var connection: ConnectionOptions
+  /// Allows `mqtt://` to another machine, where everything can be read and changed on the way.
+  package var insecurePlaintext: Bool = false
+  /// Where the password comes from when it comes from the environment. Printed instead of it.
+  package var passwordVariable: String?
+
+  package static let endpointsMax = 8
+}
+
+/// One way from a broker through a journal to its sinks.
+package struct RouteOptions: Sendable, Hashable {
+  package var name: String
+  /// The broker it reads from.
+  package var source: String
+  package var ingest: IngestOptions
+  package var journal: JournalOptions
+  /// `<data directory>/<route>.journal`.
+  package var journalPath: String
+  /// 1 to `Limits.sinksPerRouteMax`, in the order of the file and of `journal.sinks`.
+  package var sinks: [SinkOptions]
+  /// The broker of each sink, in the order of `sinks`.
+  package var sinkBrokers: [String]
+  /// It reads from a broker that another route delivers batches to: what comes back are commands.
+  package var isCommandRoute: Bool
+
+  /// `<data directory>/<route>.dead`.
+  package var deadLetterPath: String {
+    String(journalPath.dropLast(".journal".count)) + ".dead"
+  }
+
+  package static let subscriptionsMax = 64
+}
+
+/// The least important line that is written.
+package enum LogLevel: String, Sendable, Hashable, CaseIterable {
+  case trace, debug, info, notice, warning, error, critical
+}
+
+package struct LoggingOptions: Sendable, Hashable {
+  package var level: LogLevel = .info
+  package var format: LogFormat = .text
+
+  package init() {}
+}
+
+/// Values that the schema knows and this version of the program cannot honour: refused, not
+/// ignored.
+package struct Availability: Sendable, Hashable {
+  /// `drain: live-first`.
+  package var liveFirst: Bool
+  /// `accept: hub`.
+  package var hubAcceptance: Bool
+  /// `rate_limit` other than none.
+  package var rateLimit: Bool
+  /// `expire_after` on a route that is not a command route.
+  package var expiryOnDataRoutes: Bool
+  /// Routes that read from a broker another route delivers batches to. They need `expire_after`, so
+  /// they wait for the version that drops what has expired.
+  package var commandRoutes: Bool
+  /// `dead_letter.topic`.
+  package var deadLetterTopic: Bool
+
+  package static let thisVersion = Availability(all: false)
+  package static let everything = Availability(all: true)
+
+  private init(all available: Bool) {
+    liveFirst = available
+    hubAcceptance = available
+    rateLimit = available
+    expiryOnDataRoutes = available
+    commandRoutes = available
+    deadLetterTopic = available
+  }
+}

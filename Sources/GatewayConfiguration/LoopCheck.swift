@@ -1,0 +1,123 @@
+// A message must not come back to where it came from. Routes are the nodes of a graph; route A
+// leads to route B when a sink of A may publish, on some broker, a topic that B subscribes to
+// there. A cycle of that graph is refused: it is all that MQTT 3.1.1 has against loops (MQTT 5 also
+// carries `penstock-via`). A lead that closes no cycle, and two routes that read the same messages,
+// are legal and worth a warning.
+
+import Batching
+import GatewayCore
+import Ingest
+import Mosquitto
+import Upstream
+
+struct LoopCheck {
+  let draft: ConfigurationDraft
+  let findings: Findings
+
+  private struct Lead {
+    let from: Int
+    let to: Int
+    let sinkPath: String
+    let filter: String
+  }
+
+  func run() {
+    let leads = self.leads()
+    for lead in leads {
+      let routes = draft.routes
+      let target = routes[lead.to]
+      let what =
+        "publishes on broker \(target.from) what \(shownName(target)) subscribes to "
+        + "(\(Findings.shown(lead.filter)))"
+      if let way = way(from: lead.to, to: lead.from, leads) {
+        let names = [lead.from] + way
+        findings.error(
+          at: lead.sinkPath,
+          "\(what), a loop: \(names.map { shownName(routes[$0]) }.joined(separator: " → ")); "
+            + "change the topics so that they have none in common")
+      } else {
+        findings.warning(at: lead.sinkPath, what)
+      }
+    }
+    warnOfOverlaps()
+  }
+
+  private func leads() -> [Lead] {
+    var leads: [Lead] = []
+    for (from, route) in draft.routes.enumerated() {
+      for sink in route.sinks {
+        guard let target = draft.broker(sink.broker) else { continue }
+        let outputs = self.outputs(of: sink, in: route)
+        for (to, reader) in draft.routes.enumerated() {
+          guard let source = draft.broker(reader.from), source.isSame(as: target) else { continue }
+          let filter = reader.ingest.subscriptions.first {
+            TopicPattern.overlap(outputs, TopicPattern.filter($0))
+          }
+          if let filter {
+            leads.append(Lead(from: from, to: to, sinkPath: sink.path, filter: filter))
+          }
+        }
+      }
+    }
+    return leads
+  }
+
+  /// Every topic a sink may publish on.
+  private func outputs(of sink: SinkSection, in route: RouteSection) -> [TopicPattern] {
+    var outputs: [TopicPattern] = []
+    switch sink.options.batch.format {
+    case .cloudEventsBatch:
+      outputs = [.topic(sink.options.topic)]
+    case .raw:
+      for filter in route.ingest.subscriptions {
+        for pattern in TopicPattern.filter(filter) {
+          outputs += pattern.mapped(sink.options.topicMap)
+        }
+      }
+      outputs.append(.topic(sink.options.topic + "/gaps"))
+    }
+    if let topic = sink.options.deadLetterTopic { outputs.append(.topic(topic)) }
+    return outputs
+  }
+
+  /// The routes from `start` to `end`, both included; nil when there is no way. Breadth first.
+  private func way(from start: Int, to end: Int, _ leads: [Lead]) -> [Int]? {
+    var ways: [[Int]] = [[start]]
+    var seen: Set<Int> = [start]
+    while !ways.isEmpty {
+      let way = ways.removeFirst()
+      guard let last = way.last else { continue }
+      if last == end { return way }
+      for lead in leads where lead.from == last && seen.insert(lead.to).inserted {
+        ways.append(way + [lead.to])
+      }
+    }
+    return nil
+  }
+
+  private func warnOfOverlaps() {
+    for (index, route) in draft.routes.enumerated() {
+      guard let broker = draft.broker(route.from) else { continue }
+      for other in draft.routes[..<index] {
+        guard let otherBroker = draft.broker(other.from), otherBroker.isSame(as: broker) else {
+          continue
+        }
+        let shared = route.ingest.subscriptions.first { filter in
+          other.ingest.subscriptions.contains {
+            TopicPattern.overlap(TopicPattern.filter(filter), TopicPattern.filter($0))
+          }
+        }
+        if let shared {
+          findings.warning(
+            at: route.path + ".subscribe",
+            "\(Findings.shown(shared)) overlaps what \(shownName(other)) subscribes to: such "
+              + "messages are journalled and delivered by both routes")
+        }
+      }
+    }
+  }
+
+  private func shownName(_ route: RouteSection) -> String {
+    route.name.isEmpty ? route.path : route.name
+  }
+}

@@ -1,0 +1,136 @@
+// One entry of `routes` as read: options at their place, names not yet resolved. Cross checks and
+// the final options are made from these, when all sections are known.
+
+import Batching
+import Deduplication
+import GatewayCore
+import Ingest
+import Mosquitto
+import RingJournal
+import Upstream
+
+struct RouteSection {
+  /// `routes[0]`.
+  var path: String
+  /// Empty when it was missing or wrong (and reported).
+  var name = ""
+  /// The broker's name; empty as above.
+  var from = ""
+  var ingest: IngestOptions
+  var journal: JournalOptions
+  var sinks: [SinkSection] = []
+
+  static let commitDelayRange = Duration.milliseconds(1)...Duration.seconds(1)
+  static let recordRange = ByteCount(64)...ByteCount.mebibytes(64)
+  static let commitByteRange = ByteCount.kibibytes(4)...ByteCount.mebibytes(256)
+  static let journalRange = JournalOptions.capacityMin...ByteCount.gibibytes(1_024)
+  static let expiryRange = Duration.seconds(1)...Duration.seconds(365 * 86_400)
+  /// The part of the file that is not data (RingJournal: superblocks).
+  static let journalOverhead = ByteCount.mebibytes(8)
+
+  /// ## Configuration keys
+  /// `name`, `from`, `subscribe`, `to` (required), `max_record`, `expire_after`, `journal`, and
+  /// those of `DeduplicationOptions`.
+  init(path: String, section: inout SectionReader, gatewayID: String?) {
+    let template = ConnectionOptions(
+      endpoints: [BrokerOptions.placeholder], clientID: "placeholder")
+    self.path = path
+    ingest = IngestOptions(
+      connection: template, subscriptions: [],
+      deduplication: DeduplicationOptions(selector: .json(pointers: ["/messageId"])))
+    journal = JournalOptions(gatewayID: gatewayID ?? "", routeName: "", sinks: [])
+    name = section.required("name", .identifier(byteCountMax: Limits.identifierByteCountMax)) ?? ""
+    from = section.required("from", .brokerName) ?? ""
+    if !section.isPresent("subscribe") {
+      section.reportMissing("subscribe", accepted: "a list of topic filters")
+    }
+    ingest.subscriptions =
+      section.list("subscribe", of: .topicFilter, count: 1...RouteOptions.subscriptionsMax) ?? []
+    ingest.deduplication.read(&section)
+    section.read(
+      "max_record", .byteCount(Self.recordRange), into: &ingest.recordByteCountMax)
+    section.read(
+      "expire_after", .duration(Self.expiryRange), none: "none", into: &ingest.expireAfter)
+    readJournal(&section)
+    readSinks(&section, gatewayID: gatewayID)
+    checkSizes(section.findings)
+    checkSubscriptions(section.findings)
+  }
+
+  private mutating func readJournal(_ section: inout SectionReader) {
+    section.section("journal") { journal in
+      journal.read(
+        "size", .byteCount(Self.journalRange, multipleOf: 4_096), into: &self.journal.capacity)
+      journal.read("when_full", .choice, into: &self.journal.whenFull)
+      journal.section("commit") { commit in
+        commit.read(
+          "max_delay", .duration(Self.commitDelayRange), into: &ingest.commitDelayMax)
+        commit.read(
+          "max_bytes", .byteCount(Self.commitByteRange), into: &self.journal.commitByteCountMax)
+      }
+    }
+  }
+
+  private mutating func readSinks(_ section: inout SectionReader, gatewayID: String?) {
+    var sinks: [SinkSection] = []
+    let route = name
+    section.sections("to", count: 1...Limits.sinksPerRouteMax) { _, sink in
+      sinks.append(SinkSection(section: &sink, gatewayID: gatewayID, route: route))
+    }
+    self.sinks = sinks
+    var first: [String: String] = [:]
+    for sink in sinks where !sink.options.name.isEmpty {
+      if let other = first.updateValue(sink.path, forKey: sink.options.name) {
+        section.findings.error(
+          at: sink.path + ".name",
+          "\(sink.options.name) is the name of \(other) already; a name is the identity of a cursor"
+        )
+      }
+    }
+  }
+
+  /// max_record ≤ commit.max_bytes ≤ data region / 8.
+  private func checkSizes(_ findings: Findings) {
+    let commitMax = journal.commitByteCountMax
+    if ingest.recordByteCountMax > commitMax {
+      findings.error(
+        at: path + ".max_record",
+        "\(ingest.recordByteCountMax) does not fit in one commit; accepted: at most "
+          + "journal.commit.max_bytes, which is \(commitMax)")
+    }
+    let eighth = ByteCount(
+      max(0, journal.capacity.rawValue - Self.journalOverhead.rawValue) / 8)
+    if commitMax > eighth {
+      let needed = ByteCount(commitMax.rawValue * 8 + Self.journalOverhead.rawValue)
+      findings.error(
+        at: path + ".journal.commit.max_bytes",
+        "\(commitMax) is more than an eighth of the journal's data; accepted: at most \(eighth), "
+          + "or journal.size of at least \(needed)")
+    }
+  }
+
+  private func checkSubscriptions(_ findings: Findings) {
+    let filters = ingest.subscriptions
+    for (index, filter) in filters.enumerated() {
+      for (other, earlier) in filters[..<index].enumerated() {
+        let place = "\(path).subscribe[\(index)]"
+        if filter == earlier {
+          findings.error(at: place, "is listed already as subscribe[\(other)]; remove one of them")
+        } else if TopicPattern.overlap(.filter(filter), .filter(earlier)) {
+          findings.warning(
+            at: place,
+            "overlaps subscribe[\(other)] (\(Findings.shown(earlier))): a broker may send such "
+              + "messages twice; deduplication absorbs that only where messages carry an id")
+        }
+      }
+    }
+  }
+}
+
+extension [TopicPattern] {
+  static func filter(_ text: String) -> [TopicPattern] { TopicPattern.filter(text) }
+}
+
+extension ScalarKind where Value == String {
+  static var brokerName: ScalarKind { identifier(byteCountMax: Limits.identifierByteCountMax) }
+}

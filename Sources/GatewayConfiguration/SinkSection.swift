@@ -1,0 +1,148 @@
+import Batching
+import Envelope
+import GatewayCore
+import Mosquitto
+import RingJournal
+import Upstream
+
+/// One entry of `to` as read.
+struct SinkSection {
+  /// `routes[0].to[0]`.
+  var path: String
+  /// The broker's name; empty when it was missing or wrong (and reported).
+  var broker = ""
+  var options: SinkOptions
+
+  /// MQTT 5.0, section 2.1.4: four bytes of remaining length.
+  static let packetRange = ByteCount.kibibytes(1)...ByteCount(268_435_455)
+  static let batchDelayRange = Duration.milliseconds(1)...Duration.seconds(3_600)
+  static let deadLetterRange = ByteCount.mebibytes(1)...ByteCount.gibibytes(1)
+  static let rateRange = ByteCount.kibibytes(1)...ByteCount.gibibytes(10)
+
+  /// ## Configuration keys
+  /// `name`, `broker` (required), `required`, `start`, `accept`, `accept_no_subscriber`, `format`,
+  /// `topic`, `topic_map`, `batch`, `compression`, `max_in_flight`, `max_packet`, `drain`,
+  /// `rate_limit`, `dead_letter`.
+  init(section: inout SectionReader, gatewayID: String?, route: String) {
+    path = section.path
+    let template = ConnectionOptions(
+      endpoints: [BrokerOptions.placeholder], clientID: "placeholder")
+    options = SinkOptions(
+      name: "", connection: template, topic: "penstock/v1/\(gatewayID ?? "")/\(route)")
+    options.name =
+      section.required("name", .identifier(byteCountMax: Limits.sinkNameByteCountMax)) ?? ""
+    broker = section.required("broker", .brokerName) ?? ""
+    section.read("required", .boolean, into: &options.required)
+    section.read("start", .choice, into: &options.start)
+    section.read("accept", .choice, into: &options.acceptance)
+    section.read("accept_no_subscriber", .boolean, into: &options.acceptsNoSubscriber)
+    let format: BatchFormat? = section.value("format", .choice)
+    if let format { options.batch.format = format }
+    section.read("topic", .topicName, into: &options.topic)
+    section.section("topic_map") { map in
+      map.read("remove_prefix", .topicPrefix, into: &options.topicMap.removePrefix)
+      map.read("add_prefix", .topicPrefix, into: &options.topicMap.addPrefix)
+    }
+    readBatch(&section)
+    section.read(
+      "max_in_flight", .integer(1...SinkOptions.inFlightLimit), into: &options.inFlightMax)
+    section.read(
+      "max_packet", .byteCount(Self.packetRange), none: "none", into: &options.packetByteCountMax)
+    section.read("drain", .choice, into: &options.drain)
+    readRateLimit(&section)
+    section.section("dead_letter") { letter in
+      letter.read(
+        "file", .byteCount(Self.deadLetterRange, multipleOf: 4_096),
+        into: &options.deadLetterCapacity)
+      letter.read("topic", .topicName, none: "none", into: &options.deadLetterTopic)
+    }
+    if format != nil || !section.isPresent("format") { checkFormat(section) }
+    checkPacket(section.findings)
+  }
+
+  private mutating func readBatch(_ section: inout SectionReader) {
+    section.section("batch") { batch in
+      batch.read(
+        "max_records", .integer(1...BatchOptions.recordCountLimit),
+        into: &options.batch.recordCountMax)
+      batch.read("max_bytes", .byteCount(Self.packetRange), into: &options.batch.byteCountMax)
+      batch.read("max_delay", .duration(Self.batchDelayRange), into: &options.batch.delayMax)
+    }
+    section.read("compression", .choice, into: &options.batch.compression)
+  }
+
+  private mutating func readRateLimit(_ section: inout SectionReader) {
+    let forms = "none, or a section such as {rate: 2MB/s, applies_to: backlog}"
+    if let node = section.node("rate_limit"), case .scalar(let scalar) = node.content,
+      !scalar.isAbsent
+    {
+      let kind = ScalarKind<RateLimit?>(accepted: forms) { (text) throws(Rejection) in
+        guard text == "none" else { throw Rejection("is not a rate limit") }
+        return nil
+      }
+      section.read("rate_limit", kind, into: &options.rateLimit)
+      return
+    }
+    let isPresent = section.isPresent("rate_limit")
+    section.section("rate_limit") { limit in
+      if isPresent, !limit.isPresent("rate") {
+        limit.reportMissing("rate", accepted: "a size per second, as in 2MB/s")
+      }
+      let rate = limit.value("rate", .rate(Self.rateRange))
+      var scope = RateLimit.Scope.backlog
+      limit.read("applies_to", .choice, into: &scope)
+      if let rate { options.rateLimit = RateLimit(bytesPerSecond: rate, scope: scope) }
+    }
+  }
+
+  /// What belongs to the other format is refused: it would have no effect.
+  private mutating func checkFormat(_ section: SectionReader) {
+    switch options.batch.format {
+    case .cloudEventsBatch:
+      if section.isPresent("topic_map") {
+        section.findings.error(
+          at: section.keyPath("topic_map"),
+          "belongs to format: raw; with \(options.batch.format.rawValue) use topic")
+      }
+    case .raw:
+      if section.isPresent("topic") {
+        section.findings.error(
+          at: section.keyPath("topic"),
+          "has no effect with format: raw, where records keep their own topics; use topic_map")
+      }
+      if section.isPresent("batch") {
+        section.findings.error(
+          at: section.keyPath("batch"),
+          "has no effect with format: raw, where each record is its own message; remove it")
+      }
+      if section.isPresent("compression"), options.batch.compression != .none {
+        section.findings.error(
+          at: section.keyPath("compression"),
+          "format: raw leaves payloads untouched; accepted: none")
+      }
+      options.batch.compression = .none
+    }
+  }
+
+  private func checkPacket(_ findings: Findings) {
+    guard let packetMax = options.packetByteCountMax, options.batch.format == .cloudEventsBatch,
+      options.batch.byteCountMax > packetMax
+    else { return }
+    findings.error(
+      at: path + ".batch.max_bytes",
+      "\(options.batch.byteCountMax) is more than the broker takes; accepted: at most max_packet, "
+        + "which is \(packetMax)")
+  }
+}
+
+extension ScalarKind where Value == ByteCount {
+  fileprivate static func rate(_ range: ClosedRange<ByteCount>) -> ScalarKind {
+    let base = byteCount(range)
+    return ScalarKind(
+      accepted: "a size per second from \(range.lowerBound)/s to \(range.upperBound)/s"
+    ) { (text) throws(Rejection) in
+      guard text.hasSuffix("/s") else { throw Rejection("does not end in /s, as in 2MB/s") }
+      return try base.read(String(text.dropLast(2)))
+    }
+  }
+}

@@ -1,0 +1,418 @@
+import CoreMetrics
+import Deduplication
+package import GatewayCore
+package import Logging
+import Mosquitto
+package import Platform
+package import RingJournal
+
+/// Broker → journal, for one route, on one thread of its own.
+///
+/// ## Invariants
+/// 1. A PUBACK leaves only for a message whose record is on disk, or that is a duplicate of one that
+///    is: `releaseAcknowledgements` is called only while the journal has nothing uncommitted.
+/// 2. Nothing is written to the connection while a message is held: libmosquitto has one queue and
+///    one flush, and the PUBACKs stand in it before our code has seen the message.
+/// 3. When the journal fails, the connection is dropped without a flush and the thread ends: the
+///    broker keeps what was not acknowledged.
+/// 4. Whatever ends a connection, what was read is committed; the redelivery meets the window.
+///
+/// ## One turn
+///
+///     poll → read until dry, or window or group full → (dedup and append happen in the reads)
+///          → one commit → release PUBACKs → keepalive
+package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable {
+  /// Why a connection ended.
+  private enum End {
+    case lost(MosquittoError)
+    case ringFull
+    case quiesced
+  }
+
+  /// How long a pause or a healthy wait lasts before the watchdog hears from us again.
+  private static var idleTurn: Duration { .seconds(1) }
+  /// A connection that lasted so long was a good one: the next failure starts from a short pause.
+  private static var stableAfter: Duration { .seconds(10) }
+  private static var subscribeTimeout: Duration { .seconds(30) }
+
+  private let options: IngestOptions
+  private let intake: Intake
+  private let control: IngestControl
+  private let wakeUp: WakeUp
+  private let stage: StageName
+  private let status: any StatusReporting
+  private let metrics: IngestMetrics
+  private let logger: Logger
+  private let sabotage: Sabotage
+  private let makeConnection: MakeInboundConnection<Connection>
+  private var subscriptions: SubscriptionMemory
+  private var groupClose: GroupClose
+  private var backoff = Backoff()
+  private var attempt = 0
+  private var lastReported: MosquittoError.Code?
+  private var lastMisc = MonotonicTime(nanoseconds: 0)
+  private var lastGauges = MonotonicTime(nanoseconds: 0)
+  #if PENSTOCK_SABOTAGE
+    private var lastSabotagedCommit = Clock.monotonic()
+  #endif
+
+  /// - Parameters:
+  ///   - intake: owns the journal's writer; used by this thread alone from now on.
+  ///   - makeConnection: a fresh handle that delivers to the intake; called for each connection.
+  package init(
+    options: IngestOptions, intake: Intake, control: IngestControl, wakeUp: WakeUp,
+    subscriptions: SubscriptionMemory, stage: StageName, status: any StatusReporting,
+    metrics: IngestMetrics, logger: Logger, sabotage: Sabotage = .none,
+    makeConnection: @escaping MakeInboundConnection<Connection>
+  ) {
+    self.options = options
+    self.intake = intake
+    self.control = control
+    self.wakeUp = wakeUp
+    self.subscriptions = subscriptions
+    self.stage = stage
+    self.status = status
+    self.metrics = metrics
+    self.logger = logger
+    self.sabotage = sabotage
+    self.makeConnection = makeConnection
+    let connection = options.connection
+    groupClose = GroupClose(
+      windowMax: connection.protocolVersion == .v5 ? Int(connection.receiveMaximum) : .max,
+      byteCountMax: intake.commitByteCountMax, delayMax: options.commitDelayMax)
+  }
+
+  /// Runs until the control says `close`, then closes the journal cleanly. A broker that is away
+  /// never ends it.
+  /// - Throws: when the journal fails. It is poisoned then; nothing was acknowledged after.
+  package mutating func run() throws(JournalError) {
+    metrics.capacityBytes.record(intake.capacity.rawValue)
+    while control.phase == .run {
+      intake.refreshRoom()
+      if !intake.hasRoom || intake.wasRefusedRoom { try pause() }
+      guard control.phase == .run else { break }
+      try connectAndServe()
+    }
+    status.report(stage, StageState(.draining))
+    control.didQuiesce()
+    while control.phase < .close { try idle(for: Self.idleTurn) }
+    try intake.close()
+    publishGauges(now: Clock.monotonic())
+    status.report(stage, StageState(.stopped))
+  }
+
+  // MARK: - Connections
+
+  private mutating func connectAndServe() throws(JournalError) {
+    let endpoints = options.connection.endpoints
+    let endpoint = attempt % endpoints.count
+    attempt += 1
+    status.report(stage, StageState(.connecting, "\(endpoints[endpoint])"))
+    let started = Clock.monotonic()
+    intake.beginConnection()
+    var end: End
+    do throws(MosquittoError) {
+      var connection = try makeConnection(intake)
+      try connection.connect(endpoint: endpoint)
+      end = try serveReportingJournal(&connection)
+      // Dropping the handle here frees what is still queued without writing it: invariant 2.
+    } catch {
+      end = .lost(error)
+    }
+    metrics.connected.record(0)
+    if let failure = intake.failure { throw failure }
+    try commitOpenGroup()
+    if Clock.monotonic().since(started) >= Self.stableAfter { backoff.succeeded() }
+    switch end {
+    case .quiesced: logger.info("left the field broker, session kept")
+    case .ringFull: attempt = 0
+    case .lost(let error): try waitAfter(error)
+    }
+  }
+
+  /// `serve`, with a journal failure parked in the intake, so that one typed throw is enough here.
+  private mutating func serveReportingJournal(
+    _ connection: inout Connection
+  ) throws(MosquittoError) -> End {
+    do {
+      return try serve(&connection)
+    } catch let error as MosquittoError {
+      throw error
+    } catch let error as JournalError {
+      intake.fail(error)
+      return .quiesced
+    } catch {
+      preconditionFailure("the serving loop throws two kinds of errors")
+    }
+  }
+
+  private mutating func waitAfter(_ error: MosquittoError) throws(JournalError) {
+    let pause = backoff.next()
+    metrics.reconnects.increment()
+    let metadata: Logger.Metadata = [
+      "broker.error": "\(error)", "retry.seconds": "\(pause.seconds)",
+    ]
+    // The first of a kind speaks up; the same again and again would only fill a small disk.
+    if lastReported != error.code {
+      logger.warning("field broker lost or unavailable, trying again", metadata: metadata)
+    } else {
+      logger.debug("field broker still unavailable", metadata: metadata)
+    }
+    lastReported = error.code
+    status.report(stage, StageState(.reconnecting, "\(error)"))
+    let until = Clock.monotonic() + pause
+    while control.phase == .run, Clock.monotonic() < until {
+      try idle(for: min(Self.idleTurn, until.since(Clock.monotonic())))
+    }
+  }
+
+  /// `when_full: block`: the session is kept at the broker and we are not there. Merely not reading
+  /// would end in a keepalive cut again and again.
+  private mutating func pause() throws(JournalError) {
+    logger.warning(
+      "ring full, paused: the broker keeps messages up to its own queue limit",
+      metadata: ["journal.free": "\(intake.freeFraction)"])
+    status.report(stage, StageState(.paused, "ring full; waiting for deliveries to free space"))
+    metrics.paused.record(1)
+    while control.phase == .run, !intake.hasRoomToResume { try idle(for: Self.idleTurn) }
+    metrics.paused.record(0)
+    logger.notice("ring has room again, resuming")
+  }
+
+  /// A turn without a connection: the journal's chores, the watchdog, a bounded wait.
+  private mutating func idle(for duration: Duration) throws(JournalError) {
+    let now = Clock.monotonic()
+    let chores = try intake.maintain(now: now)
+    publishGauges(now: now)
+    status.progress(stage)
+    let ready = Poll.wait(
+      socket: nil, wakeUp: wakeUp, timeout: min(duration, chores ?? duration))
+    if ready.wokenUp { wakeUp.clear() }
+  }
+
+  // MARK: - One connection
+
+  private mutating func serve(_ connection: inout Connection) throws -> End {
+    var session = Session()
+    var drySince: MonotonicTime?
+    var readFirst = false
+    lastMisc = Clock.monotonic()
+    while true {
+      let now = Clock.monotonic()
+      intake.refreshRoom()
+      if control.phase > .run { return try quiesce(&connection) }
+      let held = connection.heldAcknowledgements
+      var timeout = Self.idleTurn
+      // A QoS 0 message holds no PUBACK and wants its commit all the same.
+      let pending = max(held, intake.openRecordCount)
+      if pending > 0 {
+        let age = now.since(intake.oldestHeld ?? now)
+        switch groupClose.decide(
+          held: pending, byteCount: intake.openByteCount, age: age,
+          dry: readFirst ? nil : drySince.map { now.since($0) })
+        {
+        case .close:
+          try commitAndRelease(&connection)
+          drySince = nil
+          continue
+        case .wait(let duration): timeout = duration
+        }
+      } else {
+        try advance(&session, &connection, now: now)
+        if connection.wantsWrite { try connection.flush() }
+        if !intake.hasRoom { return try leaveFull(&connection) }
+        let chores = try intake.maintain(now: now)
+        timeout = min(timeout, chores ?? timeout)
+        publishGauges(now: now)
+        status.progress(stage)
+      }
+      if now.since(lastMisc) >= .seconds(1) {
+        lastMisc = now
+        try connection.misc()
+      }
+      guard let socket = connection.socket else { throw connectionGone() }
+      if !readFirst {
+        let ready = Poll.wait(
+          socket: socket, forWriting: pending == 0 && connection.wantsWrite, wakeUp: wakeUp,
+          timeout: timeout)
+        if ready.wokenUp { wakeUp.clear() }
+        guard ready.socketReadable else {
+          if pending > 0 && drySince == nil { drySince = now }
+          continue
+        }
+      }
+      readFirst = try readUntilDry(&connection)
+      drySince = readFirst ? nil : Clock.monotonic()
+      if intake.wasRefusedRoom { return .ringFull }
+    }
+  }
+
+  /// Reads until a turn brings no message. That last, empty turn is not waste: over TLS it is what
+  /// finds messages that OpenSSL has decrypted and `poll` cannot see.
+  /// - Returns: whether reading stopped at a limit, so that more may be waiting inside the library.
+  private mutating func readUntilDry(_ connection: inout Connection) throws -> Bool {
+    while true {
+      let before = intake.receivedCount
+      try connection.read()
+      if let failure = intake.failure { throw failure }
+      if connection.socket == nil { throw connectionGone() }
+      if intake.receivedCount == before { return false }
+      if connection.heldAcknowledgements >= groupClose.windowMax
+        || intake.openByteCount >= groupClose.byteCountMax || !intake.hasRoom
+      {
+        return true
+      }
+    }
+  }
+
+  /// Commit first, then release: the one place where PUBACKs leave.
+  private mutating func commitAndRelease(_ connection: inout Connection) throws {
+    let held = connection.heldAcknowledgements
+    let oldest = intake.oldestHeld
+    #if PENSTOCK_SABOTAGE
+      if sabotage == .acknowledgeBeforeCommit {
+        try connection.releaseAcknowledgements(committed: held)
+        intake.released()
+        guard Clock.monotonic().since(lastSabotagedCommit) >= .milliseconds(500) else { return }
+        lastSabotagedCommit = Clock.monotonic()
+        return try commitOpenGroup()
+      }
+    #endif
+    try commitOpenGroup()
+    precondition(intake.openRecordCount == 0, "a PUBACK leaves only after the commit")
+    try connection.releaseAcknowledgements(committed: held)
+    intake.released()
+    let now = Clock.monotonic()
+    if let oldest { metrics.pubackDelay.recordNanoseconds(now.since(oldest).nanoseconds) }
+    publishGauges(now: now)
+    status.progress(stage)
+  }
+
+  private mutating func commitOpenGroup() throws(JournalError) {
+    let recordCount = intake.openRecordCount
+    if recordCount > 0 {
+      let receipt = try intake.commit()
+      groupClose.synced(in: receipt.syncDuration)
+      metrics.fsync.recordNanoseconds(receipt.syncDuration.nanoseconds)
+      metrics.groupRecords.record(recordCount)
+      metrics.writtenBytes.increment(by: receipt.byteCount.rawValue)
+      metrics.commits.increment()
+      if receipt.syncDuration >= .seconds(1) {
+        logger.warning(
+          "the disk took long to sync",
+          metadata: ["journal.sync.seconds": "\(receipt.syncDuration.seconds)"])
+      }
+    }
+    intake.publishCounts(to: metrics)
+  }
+
+  private mutating func quiesce(_ connection: inout Connection) throws -> End {
+    try commitAndRelease(&connection)
+    try connection.disconnect()
+    return .quiesced
+  }
+
+  private mutating func leaveFull(_ connection: inout Connection) throws -> End {
+    try connection.disconnect()
+    return .ringFull
+  }
+
+  private func connectionGone() -> MosquittoError {
+    MosquittoError(
+      intake.disconnectReason == nil ? .connectionLost : .disconnectedByBroker,
+      reason: intake.disconnectReason, endpoint: nil,
+      detail: intake.disconnectReason.map { "the broker disconnected: \($0)" }
+        ?? "connection lost")
+  }
+
+  // MARK: - Session
+
+  /// Where the subscription of this connection stands.
+  private struct Session {
+    enum State {
+      case awaitingConnect
+      case subscribing(mid: Int32, deadline: MonotonicTime)
+      case live
+    }
+    var state = State.awaitingConnect
+  }
+
+  /// SUBSCRIBE waits until nothing is held, like every other write.
+  private mutating func advance(
+    _ session: inout Session, _ connection: inout Connection, now: MonotonicTime
+  ) throws {
+    switch session.state {
+    case .live: return
+    case .awaitingConnect:
+      guard let acknowledgement = intake.connectAcknowledgement else { return }
+      try begin(&session, &connection, acknowledgement, now: now)
+    case .subscribing(let mid, let deadline):
+      guard let answer = intake.subscribeAnswer, answer.mid == mid else {
+        if now >= deadline {
+          throw MosquittoError(
+            .timedOut, endpoint: nil, detail: "no SUBACK within \(Self.subscribeTimeout)")
+        }
+        return
+      }
+      try check(granted: answer.granted)
+      try becomeLive(&session)
+    }
+  }
+
+  private mutating func begin(
+    _ session: inout Session, _ connection: inout Connection,
+    _ acknowledgement: ConnectAcknowledgement, now: MonotonicTime
+  ) throws {
+    var changes = subscriptions.changes(to: options.subscriptions)
+    if !acknowledgement.sessionPresent {
+      if subscriptions.filters != nil {
+        metrics.sessionLost.increment()
+        logger.error(
+          "the broker has lost our session: what it held for us is gone",
+          metadata: ["mqtt.client_id": "\(options.connection.clientID)"])
+      }
+      changes = (options.subscriptions, [])
+    }
+    if !changes.unsubscribe.isEmpty { _ = try connection.unsubscribe(changes.unsubscribe) }
+    guard !changes.subscribe.isEmpty else { return try becomeLive(&session) }
+    subscribing = changes.subscribe
+    let mid = try connection.subscribe(changes.subscribe, quality: .atLeastOnce)
+    try connection.flush()
+    session.state = .subscribing(mid: mid, deadline: now + Self.subscribeTimeout)
+  }
+
+  private var subscribing: [String] = []
+
+  private func check(granted: [ReasonCode]) throws {
+    for (filter, code) in zip(subscribing, granted) where code != .grantedQoS1 {
+      throw MosquittoError(
+        .brokerRefused, reason: code, endpoint: nil,
+        detail: code.isFailure
+          ? "subscription to \(filter) refused: \(code)"
+          : "subscription to \(filter) granted at QoS \(code.rawValue), not 1: "
+            + "messages could be lost; allow QoS 1 at the broker")
+    }
+  }
+
+  private mutating func becomeLive(_ session: inout Session) throws {
+    session.state = .live
+    do throws(SystemError) {
+      try subscriptions.store(options.subscriptions)
+    } catch {
+      logger.warning("cannot remember the subscriptions", metadata: ["error": "\(error)"])
+    }
+    attempt = 0
+    lastReported = nil
+    metrics.connected.record(1)
+    status.report(stage, StageState(.connected))
+    logger.notice(
+      "receiving from the field broker",
+      metadata: ["mqtt.filters": "\(options.subscriptions.joined(separator: " "))"])
+  }
+
+  private mutating func publishGauges(now: MonotonicTime) {
+    guard now.since(lastGauges) >= .seconds(1) else { return }
+    lastGauges = now
+    intake.publishGauges(to: metrics, now: now)
+  }
+}

@@ -1,0 +1,301 @@
+import CoreMetrics
+package import Deduplication
+package import GatewayCore
+import JSONScanning
+package import Mosquitto
+import Platform
+package import RingJournal
+
+/// What happens to each message, in the moment it is read: scanned once, identified, looked up, and
+/// appended to the open commit group. Owns the journal's writer and the window; one thread.
+///
+/// ## Promise
+/// - Every message is either in the open group (as data or as a dead letter), or a duplicate of a
+///   record that is in the journal, or `wasRefusedRoom`/`failure` is set and the connection must be
+///   dropped without releasing anything.
+/// - No heap allocation per message once the buffers have grown to the largest message.
+///
+/// The scan yields three things at once: the id, the "is JSON" flag that spares the delivery half a
+/// second look, and the hazards that would break a decoder of the whole batch.
+package final class Intake: MosquittoHandler {
+  /// Bytes kept free in a group for its header and the record's own.
+  private static let groupOverheadByteCount = 4096
+  /// Properties beyond this make a message too large: they are dropped with the cut payload.
+  private static let propertiesByteCountMax = 65_536
+  /// Free part of the ring at which a paused route comes back.
+  private static let resumeFraction = 0.10
+
+  private let options: IngestOptions
+  private let sabotage: Sabotage
+  private var writer: JournalWriter
+  private var window: DeduplicationWindow
+  private var extractor: IdentityExtractor
+  private var scanner: JSONScanner
+  private let userPropertyName: [UInt8]?
+  private var counts = IngestMetrics.Counts()
+  private var roomByteCount = 0
+  private var roomAtRefusal = 0
+
+  // What one connection brought; the loop reads it between calls.
+  /// Messages since the start, whatever became of them.
+  package private(set) var receivedCount: UInt64 = 0
+  /// When the oldest message came whose PUBACK is held.
+  package private(set) var oldestHeld: MonotonicTime?
+  package private(set) var connectAcknowledgement: ConnectAcknowledgement?
+  package private(set) var subscribeAnswer: (mid: Int32, granted: [ReasonCode])?
+  package private(set) var disconnectReason: ReasonCode?
+  /// A message found the ring full. It is in nobody's hands but the broker's.
+  package private(set) var wasRefusedRoom = false
+  /// The journal failed; nothing may be acknowledged any more.
+  package private(set) var failure: JournalError?
+
+  /// - Parameters:
+  ///   - window: holds the ids of all records in the journal, committed.
+  ///   - extractor: made for the selector in `options` with the journal's key.
+  package init(
+    options: IngestOptions, writer: consuming JournalWriter, window: consuming DeduplicationWindow,
+    extractor: consuming IdentityExtractor, sabotage: Sabotage = .none
+  ) {
+    self.options = options
+    self.sabotage = sabotage
+    scanner = JSONScanner(pointers: extractor.pointers)
+    userPropertyName = extractor.userPropertyName.map { Array($0.utf8) }
+    self.writer = writer
+    self.window = window
+    self.extractor = extractor
+  }
+
+  // MARK: - The journal, as the loop sees it
+
+  package var openRecordCount: Int { writer.openRecordCount }
+  package var openByteCount: Int { writer.openByteCount.rawValue }
+  package var commitByteCountMax: Int { writer.commitByteCountMax }
+  package var capacity: ByteCount { writer.identity.capacity }
+  package var freeFraction: Double { writer.freeFraction }
+
+  /// Looks how much room the deliveries have made; once per turn of the loop.
+  package func refreshRoom() { roomByteCount = writer.freeByteCount }
+
+  /// Whether the next message will find room, whatever its size. As of the last `refreshRoom`.
+  package var hasRoom: Bool { openByteCount + largestRecordByteCount <= roomByteCount }
+
+  /// Whether a paused route should come back: a tenth of the ring is free, and more than when it
+  /// was left.
+  package var hasRoomToResume: Bool {
+    let free = writer.freeByteCount
+    return Double(free) >= Self.resumeFraction * Double(writer.dataByteCount)
+      && free >= 2 * largestRecordByteCount && free > roomAtRefusal
+  }
+
+  private var largestRecordByteCount: Int {
+    options.recordByteCountMax.rawValue + Self.groupOverheadByteCount
+  }
+
+  /// Makes the open group durable.
+  package func commit() throws(JournalError) -> CommitReceipt {
+    do throws(JournalError) {
+      let receipt = try writer.commit()
+      window.commit()
+      return receipt
+    } catch {
+      fail(error)
+      throw error
+    }
+  }
+
+  /// The journal's chores between commits.
+  /// - Returns: when it wants to be asked again, if it does.
+  package func maintain(now: MonotonicTime) throws(JournalError) -> Duration? {
+    do throws(JournalError) {
+      return try writer.maintain(now: now)
+    } catch {
+      fail(error)
+      throw error
+    }
+  }
+
+  package func close() throws(JournalError) { try writer.close() }
+
+  package func fail(_ error: JournalError) { if failure == nil { failure = error } }
+
+  package func released() { oldestHeld = nil }
+
+  func publishCounts(to metrics: IngestMetrics) { metrics.publish(&counts) }
+
+  func publishGauges(to metrics: IngestMetrics, now: MonotonicTime) {
+    let statistics = writer.state.statistics()
+    metrics.usedBytes.record(statistics.used.rawValue)
+    metrics.committedSequence.record(Int64(statistics.committed.rawValue))
+    metrics.windowIDs.record(window.count)
+    let age = statistics.oldestUndelivered.map {
+      max(0, Double(Clock.wall().nanoseconds - $0.nanoseconds) / 1e9)
+    }
+    metrics.oldestUndelivered.record(age ?? 0)
+  }
+
+  // MARK: - MosquittoHandler
+
+  /// Forgets what the last connection brought.
+  package func beginConnection() {
+    connectAcknowledgement = nil
+    subscribeAnswer = nil
+    disconnectReason = nil
+    wasRefusedRoom = false
+    oldestHeld = nil
+  }
+
+  package func connected(_ acknowledgement: ConnectAcknowledgement) {
+    connectAcknowledgement = acknowledgement
+  }
+
+  package func disconnected(_ reason: ReasonCode?) { disconnectReason = reason }
+
+  package func subscribed(mid: Int32, granted: [ReasonCode]) { subscribeAnswer = (mid, granted) }
+
+  package func unsubscribed(mid: Int32) {}
+
+  package func published(mid: Int32, reason: ReasonCode) {}
+
+  package func received(
+    _ header: MessageHeader, topic: Span<UInt8>, payload: Span<UInt8>, properties: Span<UInt8>
+  ) {
+    receivedCount += 1
+    // Once refused or failed, whatever follows must find its way back through the broker.
+    if wasRefusedRoom || failure != nil { return }
+    let now = Clock.monotonic()
+    if oldestHeld == nil { oldestHeld = now }
+    counts.messages += 1
+    counts.bytes += topic.count + payload.count
+    var flags: RecordFlags = []
+    if header.isRetained { flags.insert(.retained) }
+    flags.qualityOfService = header.qualityOfService
+    if header.qualityOfService == .atMostOnce { counts.unprotected += 1 }
+    do throws(JournalError) {
+      try take(Message(flags: flags, received: now), topic, payload, properties)
+    } catch {
+      failure = error
+    }
+  }
+
+  // MARK: - One message
+
+  private struct Message {
+    var flags: RecordFlags
+    let received: MonotonicTime
+  }
+
+  private func take(
+    _ message: Message, _ topic: Span<UInt8>, _ payload: Span<UInt8>, _ properties: Span<UInt8>
+  ) throws(JournalError) {
+    var message = message
+    if scanner.scan(payload) == .valid { message.flags.insert(.json) }
+    let identity = identify(topic, payload, properties)
+    let verdict = try judge(identity, now: message.received)
+    let room = min(
+      options.recordByteCountMax.rawValue,
+      writer.commitByteCountMax - Self.groupOverheadByteCount)
+    let byteCount = payload.count + topic.count + properties.count + extractor.storedText.count
+    guard byteCount > room || properties.count > Self.propertiesByteCountMax else {
+      return try append(verdict, identity, message, topic, payload, properties)
+    }
+    guard case .append(_, _, let hash) = verdict else { return }
+    counts.tooLarge += 1
+    // The first bytes are kept for the person who must find out what sent them.
+    let kept = max(0, min(payload.count, room - topic.count - MessageIDText.byteCountMax))
+    message.flags.remove(.json)
+    try append(
+      .append(.deadLetter, .tooLarge, hash),
+      MessageIdentity(hash: identity.hash, digest: identity.digest, text: .absent), message, topic,
+      payload.extracting(0..<kept), properties.extracting(0..<0))
+  }
+
+  private func identify(
+    _ topic: Span<UInt8>, _ payload: Span<UInt8>, _ properties: Span<UInt8>
+  ) -> MessageIdentity {
+    guard let userPropertyName,
+      let range = MQTTPropertyReader.userProperty(named: userPropertyName.span, in: properties)
+    else { return extractor.identify(topic: topic, payload: payload, json: scanner) }
+    return extractor.identify(
+      topic: topic, payload: payload, json: scanner, userProperty: properties.extracting(range))
+  }
+
+  /// What the window and the policies say about an identity.
+  private enum Verdict {
+    case append(RecordKind, DeadLetterReason?, MessageIDHash)
+    case skip
+  }
+
+  private func judge(
+    _ identity: MessageIdentity, now: MonotonicTime
+  ) throws(JournalError) -> Verdict {
+    guard identity.hash != .absent else {
+      if case .none = options.deduplication.selector { return .append(.data, nil, .absent) }
+      if options.deduplication.missingID == .journal { return .append(.data, nil, .absent) }
+      counts.missingID += 1
+      return .append(.deadLetter, .missingID, .absent)
+    }
+    window.expire(now: now)
+    switch answer(identity.hash, identity.digest) {
+    case .new: return .append(.data, nil, identity.hash)
+    case .duplicate:
+      counts.duplicates += 1
+      return .skip
+    case .conflict: return judgeConflict(identity)
+    }
+  }
+
+  /// A known id with another payload. It is remembered under a hash that includes the payload, so
+  /// that its own redelivery adds nothing.
+  private func judgeConflict(_ identity: MessageIdentity) -> Verdict {
+    let hash = extractor.hasher.conflictHash(of: identity.hash, digest: identity.digest)
+    if case .duplicate = answer(hash, identity.digest) {
+      counts.duplicates += 1
+      return .skip
+    }
+    switch options.deduplication.onConflict {
+    case .drop:
+      counts.droppedConflicts += 1
+      return .skip
+    case .accept: return .append(.data, nil, hash)
+    case .deadLetter:
+      counts.conflicts += 1
+      return .append(.deadLetter, .conflict, hash)
+    }
+  }
+
+  private func answer(_ hash: MessageIDHash, _ digest: UInt64) -> DeduplicationWindow.Answer {
+    #if PENSTOCK_SABOTAGE
+      if sabotage == .noDeduplication { return .new }
+    #endif
+    return window.check(hash, digest: digest)
+  }
+
+  private func append(
+    _ verdict: Verdict, _ identity: MessageIdentity, _ message: Message, _ topic: Span<UInt8>,
+    _ payload: Span<UInt8>, _ properties: Span<UInt8>
+  ) throws(JournalError) {
+    guard case .append(let kind, let reason, let hash) = verdict else { return }
+    let draft = RecordDraft(
+      kind: kind, reason: reason, flags: message.flags, idHash: hash,
+      payloadDigest: identity.digest, idText: identity.text, receivedMonotonic: message.received)
+    // Shared, not copied; the writer looks at it only when the draft says that the id is there.
+    let storedText = extractor.storedText
+    while true {
+      switch try writer.append(
+        draft, topic: topic, idText: storedText.span, properties: properties, payload: payload)
+      {
+      case .appended:
+        window.insert(hash, digest: identity.digest, at: message.received)
+        if kind == .data { counts.journalled += 1 }
+        return
+      case .groupFull:
+        // Durable sooner than planned; the PUBACKs still wait for the loop.
+        _ = try commit()
+      case .ringFull:
+        wasRefusedRoom = true
+        roomAtRefusal = writer.freeByteCount
+        return
+      }
+    }
+  }
+}

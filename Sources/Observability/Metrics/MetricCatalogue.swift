@@ -1,0 +1,152 @@
+// The documented contract: every metric this product exports, with its type, labels, meaning and
+// buckets. `Observability.docc/Metrics.md` shows the same table to operators, and a test compares
+// the two. Stages emit through swift-metrics under exactly these names.
+
+/// What a metric is.
+package struct MetricDescription: Hashable, Sendable {
+  package enum Kind: String, Hashable, Sendable {
+    case counter
+    case gauge
+    case histogram
+  }
+
+  package let name: String
+  package let kind: Kind
+  /// The labels its series carry, in documented order. Histograms have `le` besides.
+  package let labels: [String]
+  package let help: String
+  /// Upper bounds in ascending order, without +Inf. Empty unless a histogram.
+  package let buckets: [Double]
+}
+
+package enum MetricCatalogue {
+  /// In the order of the data path, which is also the order of exposition.
+  package static let all: [MetricDescription] =
+    process + ingest + journal + upstream + itself
+
+  /// The documented description of `name`; nil for a name that nobody documented.
+  package static func description(of name: String) -> MetricDescription? {
+    positions[name].map { all[$0] }
+  }
+
+  /// Where `name` stands in `all`; undocumented names come after all of them.
+  static func position(of name: String) -> Int { positions[name] ?? all.count }
+
+  private static let positions = Dictionary(
+    uniqueKeysWithValues: all.enumerated().map { ($1.name, $0) })
+
+  /// Seconds. From an SSD's 0.1 ms to a dying SD card's 10 s.
+  package static let diskBuckets: [Double] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
+  ]
+  /// Seconds. From a loopback broker to a satellite link with retries.
+  package static let networkBuckets: [Double] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60,
+  ]
+  /// Records. From one per sync to a full MQTT 5 receive window.
+  package static let groupBuckets: [Double] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000]
+
+  private static let process = [
+    gauge("penstock_build_info", ["version"], "Always 1; the label tells the running version."),
+    counter("process_cpu_seconds_total", [], "User and system CPU time of this process."),
+    gauge("process_resident_memory_bytes", [], "Resident memory of this process."),
+    gauge("process_start_time_seconds", [], "Start of this process, seconds since 1970."),
+  ]
+
+  private static let ingest = [
+    counter(
+      "penstock_ingest_messages_total", ["route"],
+      "Messages received from the source broker, redeliveries included."),
+    counter("penstock_ingest_bytes_total", ["route"], "Payload bytes received."),
+    counter(
+      "penstock_ingest_duplicates_total", ["route"],
+      "Messages whose id was journalled already: acknowledged, not stored again."),
+    counter(
+      "penstock_ingest_journalled_total", ["route"], "Records that became durable in the journal."),
+    counter(
+      "penstock_ingest_dead_letters_total", ["route", "reason"],
+      "Records journalled as dead letters: missing-id, conflict, too-large."),
+    counter(
+      "penstock_ingest_dropped_total", ["route", "reason"],
+      "Messages acknowledged but deliberately not stored as data."),
+    counter(
+      "penstock_ingest_unprotected_total", ["route"],
+      "Messages that came at QoS 0: journalled, but nobody would have sent them again."),
+    histogram(
+      "penstock_ingest_puback_delay_seconds", ["route"],
+      "From the receipt of the oldest message of a commit group to its PUBACKs being flushed.",
+      diskBuckets),
+    histogram(
+      "penstock_ingest_group_records", ["route"], "Records per commit group.", groupBuckets),
+    gauge("penstock_ingest_connected", ["route"], "1 while connected to the source broker."),
+    counter(
+      "penstock_ingest_session_lost_total", ["route"],
+      "Reconnects where the broker had forgotten our session: what it queued for us is lost."),
+    counter("penstock_ingest_reconnects_total", ["route"], "Reconnects to the source broker."),
+    gauge("penstock_ingest_paused", ["route"], "1 while paused because the ring is full."),
+    gauge("penstock_dedup_window_ids", ["route"], "Message ids in the deduplication window."),
+  ]
+
+  private static let journal = [
+    gauge("penstock_journal_capacity_bytes", ["route"], "Bytes the ring can hold."),
+    gauge(
+      "penstock_journal_used_bytes", ["route"],
+      "Bytes of the ring that hold records the slowest required sink has not accepted."),
+    gauge("penstock_journal_committed_sequence", ["route"], "Last durable sequence."),
+    histogram(
+      "penstock_journal_fsync_seconds", ["route"], "Duration of one fdatasync.", diskBuckets),
+    counter("penstock_journal_written_bytes_total", ["route"], "Bytes written: the flash wear."),
+    counter("penstock_journal_commits_total", ["route"], "Commit groups made durable."),
+    gauge(
+      "penstock_journal_oldest_undelivered_seconds", ["route"],
+      "Age of the oldest record that a required sink has not accepted; 0 when there is none."),
+    counter(
+      "penstock_gap_records_total", ["route", "sink", "reason"],
+      "Records that will not be delivered: ring-full, quota, expired, corrupt, skipped, "
+        + "dead-letter-full."),
+  ]
+
+  private static let upstream = [
+    counter("penstock_upstream_batches_total", ["route", "sink"], "Batches accepted by the sink."),
+    counter("penstock_upstream_records_total", ["route", "sink"], "Records accepted by the sink."),
+    counter(
+      "penstock_upstream_bytes_total", ["route", "sink"], "Payload bytes published and accepted."),
+    counter(
+      "penstock_upstream_refused_total", ["route", "sink", "code"],
+      "Publishes refused by the sink, by MQTT reason code."),
+    counter(
+      "penstock_upstream_resent_total", ["route", "sink"],
+      "Batches sent again after a lost connection or a refusal."),
+    gauge("penstock_upstream_connected", ["route", "sink"], "1 while connected to the sink."),
+    counter("penstock_upstream_reconnects_total", ["route", "sink"], "Reconnects to the sink."),
+    gauge(
+      "penstock_upstream_in_flight_batches", ["route", "sink"],
+      "Batches published and not yet accepted."),
+    histogram(
+      "penstock_upstream_publish_seconds", ["route", "sink"], "From a publish to its acceptance.",
+      networkBuckets),
+    gauge(
+      "penstock_upstream_acknowledged_sequence", ["route", "sink"],
+      "Last sequence of the contiguous run the sink has accepted."),
+  ]
+
+  private static let itself = [
+    counter(
+      "penstock_metrics_refused_total", [],
+      "Series not exported: over a limit of the registry, or used with another type.")
+  ]
+
+  private static func counter(_ name: String, _ labels: [String], _ help: String)
+    -> MetricDescription
+  { MetricDescription(name: name, kind: .counter, labels: labels, help: help, buckets: []) }
+
+  private static func gauge(_ name: String, _ labels: [String], _ help: String)
+    -> MetricDescription
+  { MetricDescription(name: name, kind: .gauge, labels: labels, help: help, buckets: []) }
+
+  private static func histogram(
+    _ name: String, _ labels: [String], _ help: String, _ buckets: [Double]
+  ) -> MetricDescription {
+    MetricDescription(name: name, kind: .histogram, labels: labels, help: help, buckets: buckets)
+  }
+}

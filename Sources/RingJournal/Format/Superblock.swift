@@ -1,0 +1,148 @@
+import GatewayCore
+import Platform
+
+/// The changing facts about the ring: one 4096-byte slot, written alternately to A and B.
+///
+/// ## Invariants
+/// 1. No group was ever written at or beyond `highWater` while `headLap` is 0, so a young file is
+///    scanned only that far. It is durable before it is needed.
+/// 2. What a durable superblock or group header does not know to be acknowledged or given up is not
+///    overwritten.
+/// 3. Synced writes alternate. A write without a sync goes to the slot that was not synced last, so
+///    it can never damage the last promise.
+///
+/// ## On disk, format version 1. Little-endian.
+///
+///     offset bytes
+///        0   512  identity, see `Identity`
+///      512     8  magic "PNSTSUPR"
+///      520     8  generation; of two valid slots the higher one counts
+///      528     8  epoch of the opening that wrote this
+///      536     8  next sequence: everything below was committed
+///      544     8  oldest kept: sequences below were released or given up
+///      552     8  head: file offset where the next group goes
+///      560     8  lap of the head
+///      568     8  number of the next group
+///      576     8  high water, file offset
+///      584     8  cumulative powered time, nanoseconds
+///      592     8  wall clock when written
+///      600    16  boot id, high and low half
+///      616     8  monotonic clock when written
+///      624     8  sink table version; grows by 1 with every change of names
+///      632     8  filesystem identity (f_fsid)
+///      640     4  header checksum of the newest group; the next one repeats it
+///      644     1  1: clean stop
+///      645     1  number of sinks, ≤ 8
+///      646    10  zero
+///      656  1408  8 sinks of 176 bytes:
+///                   0   1  byte count of the name       1  1  flags, bit 0: required
+///                   2   1  accepted intervals, ≤ 8 (0 in `in-order` drain)   3  5  zero
+///                   8  32  name, UTF-8
+///                  40   8  acknowledged sequence
+///                  48 128  8 accepted intervals beyond it: first u64, last u64
+///     2064  2028  zero
+///     4092     4  CRC-32C of bytes 0 ..< 4092, from the secret seed
+struct Superblock: Sendable, Equatable {
+  static let magic: StaticString = "PNSTSUPR"
+  static let sinksOffset = 656
+  static let sinkByteCount = 176
+
+  struct Sink: Sendable, Equatable {
+    var name: String
+    var isRequired: Bool
+    var acknowledged: UInt64
+  }
+
+  var generation: UInt64 = 0
+  var epoch: UInt64 = 0
+  var nextSequence: UInt64 = 1
+  var oldestKept: UInt64 = 1
+  var headOffset: Int
+  var headLap: UInt64 = 0
+  var nextGroupNumber: UInt64 = 1
+  var highWater: Int
+  var poweredTime: Int64 = 0
+  var wallTime: Int64 = 0
+  var bootID: BootID = .unknown
+  var monotonicTime: Int64 = 0
+  var sinkTableVersion: UInt64 = 1
+  var filesystemIdentity: UInt64 = 0
+  var lastHeaderChecksum: UInt32 = 0
+  var isCleanStop = false
+  var sinks: [Sink] = []
+
+  func encode(identity: Identity, into bytes: inout MutableSpan<UInt8>) {
+    precondition(bytes.count == Block.byteCount, "a slot is one block")
+    precondition(sinks.count <= Limits.sinksPerRouteMax, "the sink table has 8 places")
+    bytes.update(repeating: 0)
+    identity.encode(into: &bytes)
+    bytes.store(magic: Superblock.magic, at: 512)
+    bytes.store(generation, at: 520)
+    bytes.store(epoch, at: 528)
+    bytes.store(nextSequence, at: 536)
+    bytes.store(oldestKept, at: 544)
+    bytes.store(UInt64(headOffset), at: 552)
+    bytes.store(headLap, at: 560)
+    bytes.store(nextGroupNumber, at: 568)
+    bytes.store(UInt64(highWater), at: 576)
+    bytes.store(poweredTime, at: 584)
+    bytes.store(wallTime, at: 592)
+    bytes.store(bootID.high, at: 600)
+    bytes.store(bootID.low, at: 608)
+    bytes.store(monotonicTime, at: 616)
+    bytes.store(sinkTableVersion, at: 624)
+    bytes.store(filesystemIdentity, at: 632)
+    bytes.store(lastHeaderChecksum, at: 640)
+    bytes[644] = isCleanStop ? 1 : 0
+    bytes[645] = UInt8(sinks.count)
+    for (index, sink) in sinks.enumerated() {
+      let offset = Superblock.sinksOffset + index * Superblock.sinkByteCount
+      bytes[offset] = UInt8(sink.name.utf8.count)
+      bytes[offset + 1] = sink.isRequired ? 1 : 0
+      bytes.store(utf8: sink.name, at: offset + 8)
+      bytes.store(sink.acknowledged, at: offset + 40)
+    }
+    bytes.store(
+      Checksum.crc32c(bytes.span.extracting(0..<4092), seed: identity.checksumSeed), at: 4092)
+  }
+
+  /// The slot's content, or nil when it is not a whole superblock of this journal.
+  static func decode(_ bytes: Span<UInt8>, identity: Identity) -> Superblock? {
+    guard bytes.count == Block.byteCount, bytes.hasMagic(magic, at: 512),
+      case .valid(let own) = Identity.read(bytes), own == identity,
+      Checksum.crc32c(bytes.extracting(0..<4092), seed: identity.checksumSeed)
+        == bytes.load(at: 4092, as: UInt32.self)
+    else { return nil }
+    let headOffset = Int(clamping: bytes.load(at: 552, as: UInt64.self))
+    let highWater = Int(clamping: bytes.load(at: 576, as: UInt64.self))
+    let region = identity.dataStart...identity.capacity
+    guard region.contains(headOffset), headOffset % Block.byteCount == 0,
+      region.contains(highWater), highWater % Block.byteCount == 0,
+      Int(bytes[645]) <= Limits.sinksPerRouteMax
+    else { return nil }
+    var superblock = Superblock(headOffset: headOffset, highWater: highWater)
+    superblock.generation = bytes.load(at: 520)
+    superblock.epoch = bytes.load(at: 528)
+    superblock.nextSequence = bytes.load(at: 536)
+    superblock.oldestKept = bytes.load(at: 544)
+    superblock.headLap = bytes.load(at: 560)
+    superblock.nextGroupNumber = bytes.load(at: 568)
+    superblock.poweredTime = bytes.load(at: 584)
+    superblock.wallTime = bytes.load(at: 592)
+    superblock.bootID = BootID(high: bytes.load(at: 600), low: bytes.load(at: 608))
+    superblock.monotonicTime = bytes.load(at: 616)
+    superblock.sinkTableVersion = bytes.load(at: 624)
+    superblock.filesystemIdentity = bytes.load(at: 632)
+    superblock.lastHeaderChecksum = bytes.load(at: 640)
+    superblock.isCleanStop = bytes[644] == 1
+    for index in 0..<Int(bytes[645]) {
+      let offset = sinksOffset + index * sinkByteCount
+      guard Int(bytes[offset]) <= Limits.sinkNameByteCountMax else { return nil }
+      superblock.sinks.append(
+        Sink(
+          name: bytes.text(at: offset + 8, count: Int(bytes[offset])),
+          isRequired: bytes[offset + 1] & 1 == 1, acknowledged: bytes.load(at: offset + 40)))
+    }
+    return superblock
+  }
+}

@@ -1,0 +1,232 @@
+import GatewayCore
+import Platform
+import Synchronization
+
+/// A journal that was opened: the writer for the ingest thread, the state that both halves share,
+/// and what recovery found.
+package struct OpenedJournal: ~Copyable, Sendable {
+  package var writer: JournalWriter
+  package let state: JournalState
+  package let report: RecoveryReport
+
+  /// Hands over the writer.
+  package consuming func takeWriter() -> JournalWriter { writer }
+}
+
+/// The front door. See `RingJournal.docc` for what the ring promises.
+package enum Journal {
+  /// Opens the journal at `path`, creating it first when this is a first start (RULINGS C7).
+  ///
+  /// `progress` is called while a new file is zero-filled. `recovered` is called for the records
+  /// that are still in the file, in ascending sequence order, each once, before this returns; it may
+  /// also get records that were released just before the stop. The bytes are lent for the call.
+  ///
+  /// Blocks for as long as reading the ring takes. Reads at most 1.1 × the scanned part, holds at
+  /// most 8 MiB (or twice the largest group) besides the index.
+  package static func open(
+    path: String, options: JournalOptions, environment: JournalEnvironment = .posix,
+    progress: (CreateProgress) -> Void = { _ in },
+    recovered: (JournalRecord, Span<UInt8>) -> Void = { _, _ in }
+  ) throws(JournalError) -> OpenedJournal {
+    try JournalOpening(path: path, options: options, environment: environment)
+      .run(progress: progress, recovered: recovered)
+  }
+}
+
+/// The steps of one opening, in the order in which they must happen.
+struct JournalOpening {
+  let path: String
+  let options: JournalOptions
+  let environment: JournalEnvironment
+  var report = RecoveryReport()
+
+  init(
+    path: String, options: JournalOptions, environment: JournalEnvironment
+  ) throws(JournalError) {
+    self.path = path
+    self.options = options
+    self.environment = environment
+    try validate(options)
+  }
+
+  /// 1 volume, 2 create or open, 3 lock, 4 sync and forget the cache, 5 control blocks, 6 scan,
+  /// 7 decide, 8 copy aside, 9 superblock of the new epoch (whose sync also settles what a volatile
+  /// disk cache may still hold of the last group).
+  consuming func run(
+    progress: (CreateProgress) -> Void, recovered: (JournalRecord, Span<UInt8>) -> Void
+  ) throws(JournalError) -> OpenedJournal {
+    let start = environment.clock.monotonic()
+    let volume = try checkedVolume()
+    let file = try openOrCreate(volume, progress: progress)
+    let blocks = try ControlBlocks.read(file, path: path, spacing: environment.spacing)
+    let identity = blocks.identity
+    try check(identity, file: file)
+    let layout = JournalLayout(
+      capacity: ByteCount(identity.capacity), spacing: environment.spacing)
+    let (scan, plan, cursors) = try scanned(blocks, layout: layout, recovered: recovered)
+    describe(scan, plan, blocks, cursors)
+    if !plan.corrupt.isEmpty { copyAside(plan.corrupt, from: file) }
+    let commitMax = min(options.commitByteCountMax.rawValue, layout.groupByteCountMax)
+    let groupMax = max(commitMax / Block.byteCount * Block.byteCount, Block.byteCount)
+    let access = JournalAccess(
+      path: path, identity: identity, layout: layout, environment: environment,
+      groupByteCountMax: max(groupMax, scan.groupByteCountMax))
+    let state = try makeState(access, plan, cursors)
+    state.count(report.lostRecordCount, lostTo: .corrupt)
+    var writer = makeWriter(
+      file, state, plan, scan, blocks, groupByteCount: groupMax, volume: volume,
+      hasNewTable: cursors.hasChanged)
+    try writer.beginEpoch(repairing: blocks)
+    report.duration = environment.clock.monotonic().since(start)
+    return OpenedJournal(writer: writer, state: state, report: report)
+  }
+
+  private func validate(_ options: JournalOptions) throws(JournalError) {
+    let names = options.sinks.map(\.name)
+    func refuse(_ message: String) -> JournalError { JournalError(.badOptions, message) }
+    guard (1...Limits.sinksPerRouteMax).contains(names.count) else {
+      throw refuse("a route has 1 to \(Limits.sinksPerRouteMax) sinks, this one \(names.count)")
+    }
+    guard Set(names).count == names.count else { throw refuse("the sinks' names must differ") }
+    for name in names
+    where name.isEmpty || name.utf8.count > Limits.sinkNameByteCountMax {
+      throw refuse("a sink's name has 1 to \(Limits.sinkNameByteCountMax) bytes: \(name)")
+    }
+    for name in [options.gatewayID, options.routeName]
+    where name.isEmpty || name.utf8.count > Limits.identifierByteCountMax {
+      throw refuse("gateway id and route name have 1 to \(Limits.identifierByteCountMax) bytes")
+    }
+    guard options.commitByteCountMax.rawValue >= Block.byteCount else {
+      throw refuse("journal.commit.max_bytes is at least \(ByteCount(Block.byteCount))")
+    }
+  }
+
+  private mutating func checkedVolume() throws(JournalError) -> VolumeFacts {
+    let volume: VolumeFacts
+    do throws(SystemError) {
+      volume = try environment.disk.volume(of: path)
+    } catch {
+      throw JournalError(
+        .openFailed, "the data directory of \(path) cannot be reached; create it or mount it",
+        cause: error)
+    }
+    switch volume.filesystem {
+    case .ordinary: break
+    case .doubtful(let name):
+      report.warnings.append(
+        "\(path) is on \(name): whether a sync reaches the disk depends on what lies below")
+    case .refused(let name):
+      guard environment.allowsUnsafeFilesystem else {
+        throw JournalError(
+          .unsafeFilesystem,
+          "\(path) is on \(name), where a sync does not survive a power cut; "
+            + "put data_directory on a local ext4, XFS or Btrfs")
+      }
+    }
+    return volume
+  }
+
+  private mutating func openOrCreate(
+    _ volume: VolumeFacts, progress: (CreateProgress) -> Void
+  ) throws(JournalError) -> any DiskFile {
+    let disk = environment.disk
+    guard disk.exists(path) else {
+      try JournalCreate.removeLeftover(of: path, on: disk)
+      try JournalCreate.checkFirstStart(
+        path: path, routeName: options.routeName, disk: disk)
+      report.isCreated = true
+      return try create(volume, progress: progress)
+    }
+    do throws(SystemError) {
+      let file = try disk.open(path, .existing)
+      guard try file.lock() else {
+        throw SystemError("", code: 0)
+      }
+      try? JournalCreate.removeLeftover(of: path, on: disk)
+      // What a dead process wrote but did not sync is either made durable now or reported; after
+      // that the cache is forgotten, because it may hold what the disk does not (FAULTS finding 10).
+      try file.fullSync()
+      try disk.syncDirectory(of: path)
+      file.dropCache()
+      return file
+    } catch {
+      if error.code == 0 {
+        throw JournalError(
+          .locked, "\(path) is in use by another process; stop it first, nothing was touched")
+      }
+      throw JournalError(
+        .openFailed, "\(path) cannot be opened; check permissions and the disk", cause: error)
+    }
+  }
+
+  private func create(
+    _ volume: VolumeFacts, progress: (CreateProgress) -> Void
+  ) throws(JournalError) -> any DiskFile {
+    let capacity = options.capacity.rawValue / Block.byteCount * Block.byteCount
+    let layout = JournalLayout(capacity: ByteCount(capacity), spacing: environment.spacing)
+    let isStandard = environment.spacing == JournalLayout.standardSpacing
+    guard layout.dataBlockCount >= JournalLayout.dataBlockCountMin,
+      !isStandard || options.capacity >= JournalOptions.capacityMin
+    else {
+      throw JournalError(
+        .badOptions, "journal.size is at least \(JournalOptions.capacityMin)")
+    }
+    guard options.commitByteCountMax.rawValue <= layout.groupByteCountMax else {
+      throw JournalError(
+        .badOptions,
+        "journal.commit.max_bytes is at most an eighth of the data region, "
+          + "\(ByteCount(layout.groupByteCountMax)) for a ring of this size")
+    }
+    let identity = Identity(
+      id: .random(), checksumSeed: .random(in: 1...UInt32.max),
+      createdAt: environment.clock.wall(), capacity: capacity, hashKey: .random(), previous: nil,
+      dataStart: layout.dataStart, gatewayID: options.gatewayID, routeName: options.routeName)
+    var superblock = Superblock(
+      headOffset: layout.dataStart,
+      highWater: layout.dataStart + layout.superblockEveryByteCount)
+    superblock.filesystemIdentity = volume.identity
+    superblock.sinks = options.sinks.map {
+      Superblock.Sink(name: $0.name, isRequired: $0.required, acknowledged: 0)
+    }
+    return try JournalCreate.create(
+      path: path, identity: identity, superblock: superblock, layout: layout,
+      disk: environment.disk, freeByteCount: volume.freeByteCount, progress: progress)
+  }
+
+  private mutating func check(
+    _ identity: Identity, file: any DiskFile
+  ) throws(JournalError) {
+    guard identity.gatewayID == options.gatewayID else {
+      throw JournalError(
+        .wrongGateway,
+        "\(path) belongs to gateway \(identity.gatewayID), not \(options.gatewayID); set "
+          + "gateway.id back, or drain it there first and start here with an empty directory")
+    }
+    guard identity.routeName == options.routeName else {
+      throw JournalError(
+        .wrongRoute,
+        "\(path) belongs to route \(identity.routeName), not \(options.routeName); rename the "
+          + "route back, or drain it first")
+    }
+    let byteCount: Int
+    do throws(SystemError) {
+      byteCount = try file.byteCount()
+    } catch {
+      throw JournalError(.openFailed, "the size of \(path) cannot be read", cause: error)
+    }
+    guard byteCount >= identity.capacity else {
+      throw JournalError(
+        .truncated,
+        "\(path) has \(byteCount) bytes of \(identity.capacity): it was cut short, as by an "
+          + "incomplete copy; restore the whole file")
+    }
+    guard identity.dataStart == 4 * environment.spacing else {
+      throw JournalError(.foreign, "\(path) has its data region elsewhere; it is not of format 1")
+    }
+    if identity.capacity != options.capacity.rawValue {
+      report.warnings.append(
+        "\(path) has \(ByteCount(identity.capacity)), configured are \(options.capacity): "
+          + "the file's size holds, `penstock journal resize` changes it")
+    }
+  }
+}

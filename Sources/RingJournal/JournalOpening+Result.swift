@@ -1,0 +1,165 @@
+import GatewayCore
+import Platform
+import Synchronization
+
+extension JournalOpening {
+  func scanned(
+    _ blocks: ControlBlocks, layout: JournalLayout,
+    recovered: (JournalRecord, Span<UInt8>) -> Void
+  ) throws(JournalError) -> (ScanResult, RecoveryPlan, CursorTable) {
+    let file: any DiskFile
+    do throws(SystemError) {
+      file = try environment.disk.open(path, .scan)
+    } catch {
+      throw JournalError(.openFailed, "\(path) cannot be opened for reading", cause: error)
+    }
+    var scan = RecoveryScan(
+      file: file, identity: blocks.identity, layout: layout, boot: environment.bootID,
+      hint: blocks.superblock)
+    scan.run(recovered)
+    let cursors = CursorTable(
+      sinks: options.sinks, superblock: blocks.superblock, newest: scan.result.newest)
+    let plan = planRecovery(
+      scan.result, superblock: blocks.superblock, floor: cursors.floor, layout: layout)
+    scan.visitRest(of: plan.kept, recovered)
+    return (scan.result, plan, cursors)
+  }
+
+  mutating func describe(
+    _ scan: ScanResult, _ plan: RecoveryPlan, _ blocks: ControlBlocks, _ cursors: CursorTable
+  ) {
+    report.wasCleanStop = blocks.superblock?.isCleanStop ?? false
+    report.keptGroupCount = plan.kept.count
+    report.keptRecordCount = plan.kept.reduce(0) { $0 + UInt64($1.recordCount) }
+    report.tornTailCount = plan.tornTailCount
+    report.staleCopyCount = plan.staleCopyCount
+    report.staleLapCount = plan.staleLapCount
+    report.corruptRanges = plan.corrupt
+    report.lostRecordCount = plan.corrupt.reduce(0) { sum, range in
+      let from = max(range.sequences.first.rawValue, cursors.requiredFloor + 1)
+      let last = range.sequences.last.rawValue
+      return sum + (last >= from ? last - from + 1 : 0)
+    }
+    report.unreadableBlockCount = scan.unreadableBlockCount
+    report.repairedBlockCount = blocks.damagedCount
+    report.droppedSinks = cursors.dropped
+    if !report.isCreated {
+      report.newSinks = cursors.rows.filter { $0.acknowledged == nil }.map(\.sink.name)
+    }
+    report.scanned = ByteCount(scan.byteCount)
+    if blocks.superblock == nil {
+      report.warnings.append(
+        "\(path): both superblocks were damaged; the whole ring was scanned, cursors come from the "
+          + "newest commit group")
+    }
+    for range in plan.corrupt {
+      report.warnings.append("\(path): records \(range.sequences) are corrupt and become a gap")
+    }
+  }
+
+  mutating func copyAside(_ ranges: [CorruptRange], from file: any DiskFile) {
+    do throws(SystemError) {
+      report.quarantined = ByteCount(
+        try Quarantine.copy(
+          ranges, from: file, path: path, name: options.routeName, disk: environment.disk))
+    } catch {
+      report.warnings.append("corrupt ranges of \(path) could not be copied aside: \(error)")
+    }
+  }
+
+  func makeState(
+    _ access: JournalAccess, _ plan: RecoveryPlan, _ cursors: CursorTable
+  ) throws(JournalError) -> JournalState {
+    do throws(SystemError) {
+      var sinks: [SinkState] = []
+      for row in cursors.rows {
+        sinks.append(
+          SinkState(
+            name: row.sink.name, isRequired: row.sink.required,
+            acknowledged: cursors.cursor(row, plan), wakeUp: try WakeUp()))
+      }
+      return JournalState(
+        access: access, epoch: .random(),
+        index: GroupIndex(plan.kept, countMax: access.layout.dataBlockCount),
+        committed: plan.committed, oldestKept: plan.oldestKept, head: plan.head, sinks: sinks,
+        writerWakeUp: try WakeUp())
+    } catch {
+      throw JournalError(
+        .openFailed, "no descriptors for \(path); raise LimitNOFILE", cause: error)
+    }
+  }
+
+  func makeWriter(
+    _ file: any DiskFile, _ state: JournalState, _ plan: RecoveryPlan, _ scan: ScanResult,
+    _ blocks: ControlBlocks, groupByteCount: Int, volume: VolumeFacts, hasNewTable: Bool
+  ) -> JournalWriter {
+    let layout = state.access.layout
+    var superblock =
+      blocks.superblock ?? Superblock(headOffset: plan.head, highWater: layout.dataEnd)
+    superblock.highWater = max(superblock.highWater, min(plan.head, layout.dataEnd))
+    superblock.epoch = state.epoch.rawValue
+    superblock.isCleanStop = false
+    superblock.filesystemIdentity = volume.identity
+    if hasNewTable { superblock.sinkTableVersion += 1 }
+    superblock.sinks = state.sinks.map {
+      Superblock.Sink(name: $0.name, isRequired: $0.isRequired, acknowledged: 0)
+    }
+    let nothing = [UInt64](repeating: 0, count: state.sinks.count)
+    return JournalWriter(
+      state: state, options: options, access: state.access, file: file,
+      clock: environment.clock, buffer: AlignedBuffer(count: groupByteCount),
+      firstSequence: plan.committed + 1, head: plan.head, lap: plan.lap,
+      nextNumber: plan.nextNumber,
+      lastHeaderChecksum: scan.newest?.headerChecksum ?? superblock.lastHeaderChecksum,
+      superblock: superblock, slotBuffer: AlignedBuffer(count: Block.byteCount),
+      slotToWrite: blocks.slot.map { 1 - $0 } ?? 0,
+      durable: JournalWriter.DurableCursors(
+        acknowledged: nothing, oldestKept: 0, written: nothing),
+      powered: poweredTime(newest: scan.newest, superblock: blocks.superblock))
+  }
+
+  /// Goes on from the newest powered time on disk: by the monotonic clock within one boot, by the
+  /// whole uptime after a reboot.
+  private func poweredTime(newest: GroupHeader?, superblock: Superblock?) -> PoweredTime {
+    var (known, boot, monotonic) = (Int64(0), BootID.unknown, Int64(0))
+    if let superblock {
+      (known, boot, monotonic) = (
+        superblock.poweredTime, superblock.bootID, superblock.monotonicTime
+      )
+    }
+    if let newest {
+      let atCommit = newest.poweredBase &+ (newest.committedAt &- newest.monotonicBase)
+      if atCommit >= known {
+        (known, boot, monotonic) = (atCommit, newest.bootID, newest.committedAt)
+      }
+    }
+    let clock = environment.clock
+    let here = environment.bootID
+    let passed: Int64
+    if boot == .unknown || here == .unknown {
+      passed = 0
+    } else if boot == here {
+      passed = clock.monotonic().nanoseconds &- monotonic
+    } else {
+      passed = clock.powered().nanoseconds
+    }
+    return PoweredTime(known: known, sinceKnown: passed, bootTime: clock.powered())
+  }
+}
+
+extension JournalWriter {
+  /// The first writes of an opening: the superblock with the new epoch, and damaged copies anew. The
+  /// better slot is written last, when the other one is durable.
+  mutating func beginEpoch(repairing blocks: ControlBlocks) throws(JournalError) {
+    try writeSuperblock(sync: true)
+    guard blocks.damagedCount > 0 else { return }
+    try writeSuperblock(sync: true)
+    let (file, identity, layout) = (self.file, access.identity, access.layout)
+    try onDisk("repairing the identity copies") { () throws(SystemError) in
+      for copy in 0..<2 {
+        try JournalCreate.writeIdentityCopy(copy, identity, to: file, layout)
+      }
+    }
+    _ = try sync()
+  }
+}

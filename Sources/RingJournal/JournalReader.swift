@@ -1,0 +1,203 @@
+package import GatewayCore
+import Platform
+import Synchronization
+
+/// Reads committed records in sequence order, beside a writer that never waits for it. Owned by one
+/// thread; its own descriptor, one buffer allocated at the start.
+///
+/// The tail's copies flip between two blocks and `drop-oldest` overwrites, so what was read counts
+/// only when the group's checksums and number are those the index gave; otherwise the index is asked
+/// again. A group that stays wrong becomes a gap, reason corrupt.
+package struct JournalReader: ~Copyable, Sendable {
+  /// The next sequence to read.
+  package private(set) var position: Sequence
+
+  private let state: JournalState
+  private let file: any DiskFile
+  private var buffer: AlignedBuffer
+  /// File offsets whose bytes the buffer holds, from its start.
+  private var buffered: Range<Int> = 0..<0
+  private var group: CurrentGroup?
+
+  /// A group that was read and found intact, and how far it was walked.
+  private struct CurrentGroup {
+    var header: GroupHeader
+    var bufferOffset: Int
+    var nextSequence: UInt64
+    var nextOffset: Int
+  }
+
+  /// Small neighbouring groups are fetched together.
+  private static let readAheadByteCount = 128 << 10
+  /// How often a group may turn out to be something else before it counts as corrupt. Each time the
+  /// index is asked anew, so only a writer that laps the reader can use these up.
+  private static let attemptsMax = 8
+
+  init(state: JournalState, position: Sequence) throws(JournalError) {
+    self.state = state
+    self.position = position
+    let access = state.access
+    do throws(SystemError) {
+      file = try access.environment.disk.open(access.path, .readOnly)
+    } catch {
+      throw JournalError(
+        .openFailed, "the journal \(access.path) cannot be opened for reading", cause: error)
+    }
+    buffer = AlignedBuffer(
+      count: max(Block.roundUp(access.groupByteCountMax), JournalReader.readAheadByteCount)
+        + Block.byteCount)
+  }
+
+  /// Reads on from `sequence`, forward or back.
+  package mutating func seek(to sequence: Sequence) {
+    position = max(sequence, .first)
+    if let current = group, position.rawValue < current.nextSequence {
+      group?.nextSequence = current.header.first
+      group?.nextOffset = GroupHeader.byteCount
+    }
+  }
+
+  /// Calls `body` for committed records from `position` on, with the bytes that their ranges index.
+  /// `body` returns true to consume a record and go on, false to stop before it.
+  /// Throws `readFailed` when the disk cannot be read: nothing is skipped then.
+  package mutating func read(
+    _ body: (JournalRecord, Span<UInt8>) -> Bool
+  ) throws(JournalError) -> ReadOutcome {
+    var attempts = 0
+    while true {
+      let committed = state.committed
+      guard position <= committed else { return .caughtUp }
+      let oldestKept = state.oldestKept
+      if position < oldestKept {
+        return gap(through: min(oldestKept.previous, committed), .ringFull)
+      }
+      let (entry, next) = lookUp(position.rawValue)
+      guard let entry else {
+        // The index has lost it since `oldestKept` was read, or recovery never had it.
+        if state.oldestKept > position { continue }
+        return gap(through: min(Sequence(next.map { $0 - 1 } ?? .max), committed), .corrupt)
+      }
+      guard try load(entry) else {
+        attempts += 1
+        if attempts < JournalReader.attemptsMax || lookUp(position.rawValue).0 != entry { continue }
+        let last = min(Sequence(entry.last), committed)
+        state.count(last.count(since: position.previous), lostTo: .corrupt)
+        return gap(through: last, .corrupt)
+      }
+      attempts = 0
+      switch walk(through: committed.rawValue, body) {
+      case .end: continue
+      case .stopped: return .stopped
+      case .malformed:
+        // The checksum is right, so we wrote it so: not the disk's fault, but no reason to stop.
+        let last = min(Sequence(entry.last), committed)
+        state.count(last.count(since: position.previous), lostTo: .corrupt)
+        return gap(through: last, .corrupt)
+      }
+    }
+  }
+
+  private mutating func gap(through last: Sequence, _ reason: GapReason) -> ReadOutcome {
+    let range = SequenceRange(position, last)
+    position = last.next
+    return .gap(Gap(range, reason))
+  }
+
+  /// The group that holds `sequence`, or the first sequence of the next group that exists.
+  private func lookUp(_ sequence: UInt64) -> (GroupEntry?, next: UInt64?) {
+    state.index.withLock { index in
+      let position = index.position(of: sequence)
+      if let position, index[position].last >= sequence { return (index[position], nil) }
+      let next = (position ?? -1) + 1
+      return (nil, next < index.count ? index[next].first : nil)
+    }
+  }
+
+  /// Makes `entry` the current group; false when the bytes there are not (or no longer) that group.
+  private mutating func load(_ entry: GroupEntry) throws(JournalError) -> Bool {
+    if let group, group.header.number == entry.number, group.header.first == entry.first {
+      return true
+    }
+    group = nil
+    let wanted = entry.offset..<entry.offset + Int(entry.usedByteCount)
+    if buffered.lowerBound <= wanted.lowerBound, wanted.upperBound <= buffered.upperBound,
+      adopt(entry)
+    {
+      return true
+    }
+    let byteCount = min(
+      max(entry.occupiedByteCount, JournalReader.readAheadByteCount),
+      state.access.layout.dataEnd - entry.offset, buffer.count)
+    guard entry.occupiedByteCount <= byteCount else { return false }
+    buffered = 0..<0
+    var count = 0
+    do throws(SystemError) {
+      let file = self.file
+      count = try buffer.withMutableBytes(0..<byteCount) { bytes throws(SystemError) in
+        try file.read(into: &bytes, at: entry.offset)
+      }
+    } catch {
+      throw JournalError(
+        .readFailed, "the journal cannot be read at offset \(entry.offset); check the disk",
+        cause: error)
+    }
+    buffered = entry.offset..<entry.offset + count
+    return wanted.upperBound <= buffered.upperBound && adopt(entry)
+  }
+
+  /// Checks the buffered bytes of `entry` and starts to walk them.
+  private mutating func adopt(_ entry: GroupEntry) -> Bool {
+    let start = entry.offset - buffered.lowerBound
+    let access = state.access
+    let header = buffer.withBytes(start..<start + Int(entry.usedByteCount)) { bytes in
+      guard
+        let header = GroupHeader.decode(bytes, offset: entry.offset, identity: access.identity),
+        header.number == entry.number, header.first == entry.first,
+        header.recordCount == entry.recordCount, header.usedByteCount == entry.usedByteCount,
+        header.bodyIsIntact(bytes, seed: access.identity.checksumSeed)
+      else { return nil as GroupHeader? }
+      return header
+    }
+    guard let header else { return false }
+    group = CurrentGroup(
+      header: header, bufferOffset: start, nextSequence: header.first,
+      nextOffset: GroupHeader.byteCount)
+    return true
+  }
+
+  private enum WalkEnd { case end, stopped, malformed }
+
+  private mutating func walk(
+    through committed: UInt64, _ body: (JournalRecord, Span<UInt8>) -> Bool
+  ) -> WalkEnd {
+    guard var current = group else { return .end }
+    if position.rawValue < current.nextSequence {
+      current.nextSequence = current.header.first
+      current.nextOffset = GroupHeader.byteCount
+    }
+    let (used, last) = (Int(current.header.usedByteCount), min(current.header.last, committed))
+    let boot = state.access.environment.bootID
+    var position = self.position.rawValue
+    let start = current.bufferOffset
+    let end = buffer.withBytes(start..<start + used) { bytes -> WalkEnd in
+      while current.nextSequence <= last {
+        guard let header = RecordHeader.decode(bytes, at: current.nextOffset, end: used) else {
+          return .malformed
+        }
+        if current.nextSequence >= position {
+          let record = JournalRecord(
+            header, sequence: current.nextSequence, offset: current.nextOffset,
+            group: current.header, boot: boot)
+          guard body(record, bytes) else { return .stopped }
+          position = current.nextSequence + 1
+        }
+        current.nextSequence += 1
+        current.nextOffset += header.byteCount
+      }
+      return .end
+    }
+    group = current
+    self.position = Sequence(position)
+    return end
+  }
+}

@@ -1,0 +1,194 @@
+package import GatewayCore
+package import Platform
+import Synchronization
+
+/// What the two halves of the gateway share: how far is committed, what is still kept, and one
+/// acknowledged cursor per sink. Any thread.
+///
+/// ## Invariants
+/// 1. `acknowledged ≤ committed`, each monotonic for the life of the file.
+/// 2. `committed` is published only after the sync that made it true, and after the index knows it.
+/// 3. `oldestKept` is published before anything below it is overwritten.
+package final class JournalState: Sendable {
+  package let identity: JournalIdentity
+  package let epoch: Epoch
+  /// The ingest thread polls it: signalled when a sink acknowledges.
+  package let writerWakeUp: WakeUp
+
+  let access: JournalAccess
+  let index: Mutex<GroupIndex>
+  let sinks: [SinkState]
+  private let committedSequence: Atomic<UInt64>
+  private let oldestKeptSequence: Atomic<UInt64>
+  private let headOffset: Atomic<Int>
+  private let gapCounters: [GapReason: Counter]
+
+  init(
+    access: JournalAccess, epoch: Epoch, index: consuming GroupIndex, committed: UInt64,
+    oldestKept: UInt64, head: Int, sinks: [SinkState], writerWakeUp: WakeUp
+  ) {
+    identity = JournalIdentity(access.identity)
+    self.epoch = epoch
+    self.access = access
+    self.index = Mutex(index)
+    self.sinks = sinks
+    self.writerWakeUp = writerWakeUp
+    committedSequence = Atomic(committed)
+    oldestKeptSequence = Atomic(oldestKept)
+    headOffset = Atomic(head)
+    gapCounters = Dictionary(
+      uniqueKeysWithValues: GapReason.allCases.map { ($0, Counter()) })
+  }
+
+  /// The newest sequence that is on disk; 0 when nothing is.
+  package var committed: Sequence { Sequence(committedSequence.load(ordering: .acquiring)) }
+
+  /// Sequences below were released or given up.
+  package var oldestKept: Sequence { Sequence(oldestKeptSequence.load(ordering: .acquiring)) }
+
+  /// Position of a sink by name, for the calls that take an index.
+  package func sinkIndex(named name: String) -> Int? {
+    sinks.firstIndex { $0.name == name }
+  }
+
+  package func acknowledged(_ sink: Int) -> Sequence {
+    Sequence(sinks[sink].acknowledged.load(ordering: .acquiring))
+  }
+
+  /// The sink has accepted everything up to and including `through`. Never moves back: an older
+  /// value is ignored. Wakes the writer, which makes it durable (at the latest a second later).
+  package func acknowledge(_ sink: Int, through: Sequence) {
+    precondition(through <= committed, "a sink acknowledges only what was committed")
+    let before = sinks[sink].acknowledged.max(
+      through.rawValue, ordering: .acquiringAndReleasing)
+    if before.oldValue < through.rawValue { writerWakeUp.signal() }
+  }
+
+  /// Signalled at each commit; the sink's reader thread polls it.
+  package func wakeUp(sink: Int) -> WakeUp { sinks[sink].wakeUp }
+
+  /// A reader with its own descriptor and buffer, positioned behind the sink's acknowledged cursor.
+  package func makeReader(sink: Int) throws(JournalError) -> JournalReader {
+    try JournalReader(state: self, position: acknowledged(sink).next)
+  }
+
+  func publish(committed: UInt64, head: Int) {
+    headOffset.store(head, ordering: .relaxed)
+    committedSequence.store(committed, ordering: .releasing)
+    for sink in sinks { sink.wakeUp.signal() }
+  }
+
+  func publish(oldestKept: UInt64) {
+    oldestKeptSequence.max(oldestKept, ordering: .acquiringAndReleasing)
+  }
+
+  func count(_ records: UInt64, lostTo reason: GapReason) {
+    gapCounters[reason]?.value.add(records, ordering: .relaxed)
+  }
+
+  /// The slowest required sink; what is committed when no sink is required.
+  var requiredFloor: UInt64 {
+    sinks.lazy.filter { $0.isRequired }
+      .map { $0.acknowledged.load(ordering: .acquiring) }.min() ?? committed.rawValue
+  }
+
+  /// The slowest sink of all.
+  var floor: UInt64 {
+    sinks.lazy.map { $0.acknowledged.load(ordering: .acquiring) }.min() ?? committed.rawValue
+  }
+
+  /// Bytes of the data region between the first group that a required sink still needs and the head.
+  func usedByteCount(floor: UInt64) -> Int {
+    let layout = access.layout
+    let head = headOffset.load(ordering: .relaxed)
+    let wanted = max(floor + 1, oldestKept.rawValue)
+    return index.withLock { index in
+      guard let newest = index.last, newest.last >= wanted else { return 0 }
+      return layout.distance(
+        from: index[index.position(of: wanted) ?? 0].offset, to: head)
+    }
+  }
+
+  package func statistics() -> JournalStatistics {
+    let floor = requiredFloor
+    let wanted = max(floor + 1, oldestKept.rawValue)
+    let facts = index.withLock { index in
+      var kept = 0
+      for position in 0..<index.count { kept += index[position].occupiedByteCount }
+      let oldest = index.count == 0 ? nil : index[index.position(of: wanted) ?? 0]
+      return (kept, index.count, oldest.flatMap { $0.last >= wanted ? $0.received : nil })
+    }
+    var gaps: [GapReason: UInt64] = [:]
+    for (reason, counter) in gapCounters {
+      let value = counter.value.load(ordering: .relaxed)
+      if value > 0 { gaps[reason] = value }
+    }
+    return JournalStatistics(
+      identity: identity, capacity: ByteCount(access.layout.dataByteCount),
+      used: ByteCount(usedByteCount(floor: floor)), kept: ByteCount(facts.0), committed: committed,
+      oldestKept: oldestKept,
+      sinks: sinks.map {
+        JournalStatistics.Sink(
+          name: $0.name, isRequired: $0.isRequired,
+          acknowledged: Sequence($0.acknowledged.load(ordering: .acquiring)))
+      },
+      groupCount: facts.1, gapRecords: gaps,
+      oldestUndelivered: facts.2.map { WallTime(nanoseconds: $0) })
+  }
+
+  private final class Counter: Sendable {
+    let value = Atomic<UInt64>(0)
+  }
+}
+
+/// One sink's cursor and its wake-up.
+final class SinkState: Sendable {
+  let name: String
+  let isRequired: Bool
+  let acknowledged: Atomic<UInt64>
+  let wakeUp: WakeUp
+  let nameChecksum: UInt32
+
+  init(name: String, isRequired: Bool, acknowledged: UInt64, wakeUp: WakeUp) {
+    self.name = name
+    self.isRequired = isRequired
+    self.acknowledged = Atomic(acknowledged)
+    self.wakeUp = wakeUp
+    nameChecksum = GroupHeader.checksum(ofSinkName: name)
+  }
+}
+
+/// How to reach the file: what readers, the writer and recovery all need.
+struct JournalAccess: Sendable {
+  let path: String
+  let identity: Identity
+  let layout: JournalLayout
+  let environment: JournalEnvironment
+  /// The largest group that may be in the file.
+  let groupByteCountMax: Int
+}
+
+/// A moment's numbers. Sizes are of the data region.
+package struct JournalStatistics: Sendable, Hashable {
+  package struct Sink: Sendable, Hashable {
+    package let name: String
+    package let isRequired: Bool
+    package let acknowledged: Sequence
+  }
+
+  package let identity: JournalIdentity
+  package let capacity: ByteCount
+  /// Occupied by what a required sink has not acknowledged.
+  package let used: ByteCount
+  /// Occupied by every group that is still in the file, acknowledged ones too.
+  package let kept: ByteCount
+  package let committed: Sequence
+  package let oldestKept: Sequence
+  package let sinks: [Sink]
+  package let groupCount: Int
+  /// Records given up since this opening, by reason. Records that only a best-effort sink missed
+  /// are not counted here.
+  package let gapRecords: [GapReason: UInt64]
+  /// About when the oldest record that a required sink still needs was received.
+  package let oldestUndelivered: WallTime?
+}

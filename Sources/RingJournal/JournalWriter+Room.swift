@@ -1,0 +1,16 @@
+import GatewayCore
+
+extension JournalWriter {
+  /// The largest commit group, header included.
+  package var commitByteCountMax: Int { buffer.count }
+
+  /// Bytes of the data region that are free or already released by the required sinks, in memory. A
+  /// group that does not fit before the end of the region costs the rest of it, so `append` may
+  /// answer `.ringFull` a little earlier.
+  package var freeByteCount: Int {
+    access.layout.dataByteCount - state.usedByteCount(floor: state.requiredFloor)
+  }
+
+  /// Size of the data region.
+  package var dataByteCount: Int { access.layout.dataByteCount }
+}

@@ -1,0 +1,180 @@
+package import GatewayCore
+import Platform
+import Synchronization
+
+extension JournalWriter {
+  /// Makes sure that a group of `byteCount` bytes can be written at the head (or at the start of the
+  /// region when it does not fit before the end), releasing the oldest groups that lie there. False:
+  /// a required sink still needs one of them and the policy is to wait.
+  mutating func reserve(_ byteCount: Int) throws(JournalError) -> Bool {
+    let length = Block.roundUp(byteCount)
+    if length <= reservedByteCount { return true }
+    // A copy of the tail that goes down to P needs nothing new.
+    if let tail, tail.isUpper {
+      precondition(length == Block.byteCount, "a tail is one block")
+      return true
+    }
+    let layout = access.layout
+    let wraps = head + length > layout.dataEnd
+    while let oldest = state.index.withLock({ $0.first }) {
+      let isInTheWay =
+        wraps
+        ? oldest.offset >= head || oldest.offset < layout.dataStart + length
+        : oldest.offset < head + length && oldest.end > head
+      // The newest group ends at the head; when it comes up, everything older is gone.
+      if !isInTheWay || oldest.end == head { break }
+      guard try release(oldest) else {
+        try noteFullRing()
+        return false
+      }
+    }
+    let end = wraps ? layout.dataEnd : head + length
+    if end > superblock.highWater {
+      superblock.highWater =
+        wraps
+        ? layout.dataEnd : min(end + layout.superblockEveryByteCount, layout.dataEnd)
+      try writeSuperblock(sync: true)
+    }
+    reservedByteCount = length
+    return true
+  }
+
+  /// Lets go of the oldest group, when that is allowed; durable knowledge of it comes first.
+  private mutating func release(_ oldest: GroupEntry) throws(JournalError) -> Bool {
+    let last = oldest.last
+    if last > durable.floor && last >= durable.oldestKept {
+      if last <= state.floor {
+        try writeSuperblock(sync: true)
+      } else {
+        let requiredFloor = state.requiredFloor
+        let isRequired = last > requiredFloor
+        if isRequired && options.whenFull == .block { return false }
+        giveUp(from: oldest, requiredFloor: requiredFloor, mayDropRequired: isRequired)
+        try writeSuperblock(sync: true)
+      }
+    }
+    state.publish(oldestKept: last + 1)
+    state.index.withLock { $0.removeFirst() }
+    return true
+  }
+
+  /// Publishes a higher `oldestKept`: the records below become a gap for every sink that has not
+  /// read them. Gives up a 256th of the ring at a time, because each step costs a sync.
+  private mutating func giveUp(
+    from oldest: GroupEntry, requiredFloor: UInt64, mayDropRequired: Bool
+  ) {
+    let step = access.layout.dataByteCount / 256
+    let before = state.oldestKept.rawValue
+    let last = state.index.withLock { index in
+      var (last, byteCount) = (oldest.last, oldest.occupiedByteCount)
+      // Never the newest group: it may be the tail.
+      for position in 1..<max(index.count - 1, 1) {
+        let entry = index[position]
+        if byteCount + entry.occupiedByteCount > step { break }
+        if !mayDropRequired && entry.last > requiredFloor { break }
+        last = entry.last
+        byteCount += entry.occupiedByteCount
+      }
+      return last
+    }
+    state.publish(oldestKept: last + 1)
+    let lostFrom = max(requiredFloor, before - 1)
+    if last > lostFrom { state.count(last - lostFrom, lostTo: .ringFull) }
+  }
+
+  /// Once per episode the cursors become durable, so that the space they release can be used after
+  /// a crash, too.
+  private mutating func noteFullRing() throws(JournalError) {
+    guard !hasNotedFullRing else { return }
+    hasNotedFullRing = true
+    try writeSuperblock(sync: true)
+  }
+
+  /// The cursor chores of RULINGS D1 and D4. Call it after a commit, when `writerWakeUp` fired and
+  /// when the returned time has passed; cheap when there is nothing to do. Nil: nothing is pending.
+  @discardableResult
+  package mutating func maintain(now: MonotonicTime) throws(JournalError) -> Duration? {
+    try checkUsable()
+    var isDurable = true
+    var isWritten = true
+    for index in state.sinks.indices {
+      let acknowledged = state.acknowledged(index).rawValue
+      if acknowledged > durable.acknowledged[index] { isDurable = false }
+      if acknowledged > durable.written[index] { isWritten = false }
+    }
+    guard !isDurable else {
+      durable.dirtySince = nil
+      return nil
+    }
+    let dirtySince = durable.dirtySince ?? now
+    durable.dirtySince = dirtySince
+    let age = now.since(dirtySince)
+    if age >= JournalWriter.cursorSyncDelay {
+      try writeSuperblock(sync: true)
+      return nil
+    }
+    guard !isWritten, newRecordCount == 0 else { return JournalWriter.cursorSyncDelay - age }
+    let sinceWrite = durable.lastUnsyncedWrite.map { now.since($0) } ?? age
+    let wait = JournalWriter.cursorWriteDelay - min(age, sinceWrite)
+    if wait > .zero { return wait }
+    durable.lastUnsyncedWrite = now
+    try writeSuperblock(sync: false)
+    return JournalWriter.cursorSyncDelay - age
+  }
+
+  /// Writes what is known now to the slot that was not synced last; with `sync` it becomes the
+  /// synced one.
+  mutating func writeSuperblock(sync isSynced: Bool) throws(JournalError) {
+    superblock.generation += 1
+    superblock.nextSequence = state.committed.rawValue + 1
+    superblock.oldestKept = state.oldestKept.rawValue
+    superblock.headOffset = head
+    superblock.headLap = lap
+    superblock.nextGroupNumber = nextNumber
+    superblock.lastHeaderChecksum = lastHeaderChecksum
+    superblock.poweredTime = powered.now(clock.powered())
+    superblock.wallTime = clock.wall().nanoseconds
+    superblock.bootID = access.environment.bootID
+    superblock.monotonicTime = clock.monotonic().nanoseconds
+    for index in state.sinks.indices {
+      superblock.sinks[index].acknowledged = state.acknowledged(index).rawValue
+    }
+    let (superblock, identity) = (self.superblock, access.identity)
+    slotBuffer.withMutableBytes(0..<Block.byteCount) {
+      superblock.encode(identity: identity, into: &$0)
+    }
+    let (file, offset) = (self.file, access.layout.slots[slotToWrite])
+    let failure = slotBuffer.withBytes(0..<Block.byteCount) { bytes -> SystemError? in
+      do throws(SystemError) {
+        try file.write(bytes, at: offset)
+        return nil
+      } catch {
+        return error
+      }
+    }
+    try onDisk("writing the superblock") { () throws(SystemError) in
+      if let failure { throw failure }
+    }
+    for index in superblock.sinks.indices {
+      durable.written[index] = superblock.sinks[index].acknowledged
+    }
+    guard isSynced else { return }
+    _ = try sync()
+    slotToWrite = 1 - slotToWrite
+    for index in superblock.sinks.indices {
+      durable.acknowledged[index] = superblock.sinks[index].acknowledged
+    }
+    durable.oldestKept = superblock.oldestKept
+    durable.dirtySince = nil
+    byteCountSinceSuperblock = 0
+  }
+
+  /// Clean stop: commits nothing, makes cursors and the clean flag durable. A writer that is simply
+  /// dropped is a crash, which recovery is made for. Throws `poisoned` when it was poisoned.
+  package mutating func close() throws(JournalError) {
+    try checkUsable()
+    superblock.isCleanStop = newRecordCount == 0
+    try writeSuperblock(sync: true)
+    isClosed = true
+  }
+}

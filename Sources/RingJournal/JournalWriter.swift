@@ -1,0 +1,277 @@
+package import GatewayCore
+import Platform
+import Synchronization
+
+/// The one writer of the file, owned by the ingest thread: append, commit, then release PUBACKs.
+///
+/// ## Invariants
+/// 1. Bytes that hold the newest synced copy of a record are never written to: a group goes to free
+///    blocks, a newer copy of the tail to the other of the tail's two blocks.
+/// 2. A group is overwritten only when a *durable* cursor of every sink is past it, or a durable
+///    `oldestKept` gives it up.
+/// 3. The first failed write or sync poisons the writer. Nothing is retried: after a failed sync the
+///    kernel may have dropped the pages and marked them clean.
+///
+/// ## The tail
+/// A group that fits in one block and leaves room stays open as the *tail*: its records remain in
+/// the buffer, and the next commit writes them again together with the new ones, as a group with the
+/// same first sequence and a higher number, to the other block of the pair (P, P + 1). It moves to
+/// P + 1 only while another commit of the same size would still fit, so that the last copy normally
+/// rests at P and P + 1 becomes the next P. The tail is sealed when it is full, when the wall clock
+/// or its synchronisation changes, when it grows old, and by opening the journal again.
+package struct JournalWriter: ~Copyable, Sendable {
+  package let state: JournalState
+  package var identity: JournalIdentity { state.identity }
+  package var epoch: Epoch { state.epoch }
+
+  let options: JournalOptions
+  let access: JournalAccess
+  let file: any DiskFile
+  let clock: any JournalClock
+
+  // The open group: 256 bytes for its header, the tail's records, the new records.
+  var buffer: AlignedBuffer
+  var usedByteCount = GroupHeader.byteCount
+  var tailByteCount = GroupHeader.byteCount
+  var tailRecordCount = 0
+  var newRecordCount = 0
+  var firstSequence: UInt64
+  var base: GroupBase?
+  var tail: Tail?
+
+  // The ring. `head` is where the next group goes, once the tail is sealed.
+  var head: Int
+  var lap: UInt64
+  var nextNumber: UInt64
+  var lastHeaderChecksum: UInt32
+  var reservedByteCount = 0
+
+  // The superblock.
+  var superblock: Superblock
+  var slotBuffer: AlignedBuffer
+  /// Index of the slot that the next write goes to.
+  var slotToWrite: Int
+  var byteCountSinceSuperblock = 0
+  var durable: DurableCursors
+  var powered: PoweredTime
+  var poison: JournalError?
+  var isClosed = false
+  var hasNotedFullRing = false
+
+  /// Times of the open group, taken when its first record came.
+  struct GroupBase: Sendable {
+    var monotonic: Int64
+    var wall: Int64
+    var powered: Int64
+    var isSynchronised: Bool
+  }
+
+  /// The newest synced copy of the unsealed tail.
+  struct Tail: Sendable {
+    var offset: Int
+    /// At P + 1 of its pair; the other block is the one before.
+    var isUpper: Bool
+    var otherOffset: Int { isUpper ? offset - Block.byteCount : offset + Block.byteCount }
+  }
+
+  /// What is on disk of the cursors, and since when more is known in memory.
+  struct DurableCursors: Sendable {
+    var acknowledged: [UInt64]
+    var oldestKept: UInt64
+    /// Last written anywhere, synced or not.
+    var written: [UInt64]
+    var dirtySince: MonotonicTime?
+    var lastUnsyncedWrite: MonotonicTime?
+
+    var floor: UInt64 { acknowledged.min() ?? .max }
+  }
+
+  /// Less room than this is not worth keeping a tail open for.
+  static let tailRoomMin = 96
+  /// The wall clock may differ this much from the tail's base before the tail is sealed.
+  static let wallStepMax: Int64 = 50_000_000
+  /// Record times are 32-bit microseconds; a tail is sealed at less than half of that.
+  static let tailAgeMax: Int64 = 900 * 1_000_000_000
+  /// A cursor that no commit has carried for this long is written and synced (RULINGS D1).
+  static let cursorSyncDelay: Duration = .seconds(1)
+  /// ... and for this long written without a sync, which is enough for a killed process (D4). Not at
+  /// once: at five messages a second and more the next commit carries it at no cost.
+  static let cursorWriteDelay: Duration = .milliseconds(100)
+
+  /// The sequence that the next appended record gets.
+  package var nextSequence: Sequence {
+    Sequence(firstSequence + UInt64(tailRecordCount + newRecordCount))
+  }
+  /// Records appended since the last commit.
+  package var openRecordCount: Int { newRecordCount }
+  /// Bytes of records appended since the last commit.
+  package var openByteCount: ByteCount { ByteCount(usedByteCount - tailByteCount) }
+  /// The largest topic + id text + properties + payload that one record can have.
+  package var recordByteCountMax: Int {
+    buffer.count - GroupHeader.byteCount - RecordHeader.byteCount - 8
+  }
+
+  /// Share of the data region that is free or already released by the required sinks, in memory.
+  package var freeFraction: Double {
+    1 - Double(state.usedByteCount(floor: state.requiredFloor))
+      / Double(access.layout.dataByteCount)
+  }
+
+  /// Copies one record into the open group. No heap allocation, no I/O unless space must be made.
+  /// Throws `recordTooLarge`, `poisoned`, `closed`, and `writeFailed` when making space fails.
+  package mutating func append(
+    _ draft: RecordDraft, topic: Span<UInt8>, idText: Span<UInt8>, properties: Span<UInt8>,
+    payload: Span<UInt8>
+  ) throws(JournalError) -> AppendResult {
+    try checkUsable()
+    let header = try recordHeader(
+      draft, topic: topic.count, idText: idText.count, properties: properties.count,
+      payload: payload.count)
+    let byteCount = header.byteCount
+    if newRecordCount == 0 { beginGroup() }
+    if tail != nil && usedByteCount + byteCount > Block.byteCount { sealTail() }
+    guard usedByteCount + byteCount <= buffer.count else { return .groupFull }
+    guard try reserve(usedByteCount + byteCount) else { return .ringFull }
+    store(
+      header, received: draft.receivedMonotonic, topic: topic, idText: idText,
+      properties: properties, payload: payload)
+    let sequence = nextSequence
+    usedByteCount += byteCount
+    newRecordCount += 1
+    return .appended(sequence)
+  }
+
+  private func recordHeader(
+    _ draft: RecordDraft, topic: Int, idText: Int, properties: Int, payload: Int
+  ) throws(JournalError) -> RecordHeader {
+    var idCount = 0
+    switch draft.idText {
+    case .absent: break
+    case .stored: idCount = idText
+    case .payload(let offset, let count):
+      precondition(
+        offset >= 0 && count >= 0 && offset + count <= payload, "the id text lies in the payload")
+      idCount = count
+    }
+    precondition(idCount <= MessageIDText.byteCountMax, "longer ids become a digest")
+    let total = RecordHeader.byteCount(
+      topic: topic, storedID: draft.idText == .stored ? idCount : 0, properties: properties,
+      payload: payload)
+    guard topic <= Limits.topicByteCountMax, properties <= Int(UInt16.max),
+      GroupHeader.byteCount + total <= buffer.count
+    else {
+      throw JournalError(
+        .recordTooLarge,
+        "a record of \(total) bytes does not fit into a commit group of \(buffer.count) bytes; "
+          + "raise journal.commit.max_bytes or lower max_record")
+    }
+    return RecordHeader(
+      kind: draft.kind, reason: draft.reason, flags: draft.flags, payloadByteCount: payload,
+      topicByteCount: topic, propertiesByteCount: properties, idText: draft.idText,
+      idTextByteCount: idCount, receiveMicroseconds: 0, idHash: draft.idHash,
+      payloadDigest: draft.payloadDigest)
+  }
+
+  /// Takes the times of a new group, or checks that the tail's still hold.
+  private mutating func beginGroup() {
+    let monotonic = clock.monotonic().nanoseconds
+    let wall = clock.wall().nanoseconds
+    let isSynchronised = clock.isSynchronised()
+    if tail != nil, let base {
+      let drift = wall &- (base.wall &+ (monotonic &- base.monotonic))
+      if drift.magnitude > UInt64(JournalWriter.wallStepMax)
+        || base.isSynchronised != isSynchronised
+        || monotonic - base.monotonic > JournalWriter.tailAgeMax
+      {
+        sealTail()
+      }
+    }
+    if tail == nil {
+      base = GroupBase(
+        monotonic: monotonic, wall: wall,
+        powered: powered.now(clock.powered()), isSynchronised: isSynchronised)
+    }
+  }
+
+  private mutating func store(
+    _ header: RecordHeader, received: MonotonicTime, topic: Span<UInt8>, idText: Span<UInt8>,
+    properties: Span<UInt8>, payload: Span<UInt8>
+  ) {
+    var header = header
+    guard let base else { preconditionFailure("a group has its times before its first record") }
+    header.receiveMicroseconds = Int32(clamping: (received.nanoseconds &- base.monotonic) / 1000)
+    if base.isSynchronised {
+      header.flags.insert(.clockSynchronised)
+    } else {
+      header.flags.remove(.clockSynchronised)
+    }
+    let byteCount = header.byteCount
+    buffer.withMutableBytes(usedByteCount..<usedByteCount + byteCount) { bytes in
+      // The padding of at most 7 bytes; the rest is overwritten.
+      bytes.store(UInt64(0), at: byteCount - 8)
+      header.encode(into: &bytes, at: 0)
+      var offset = RecordHeader.byteCount
+      bytes.store(topic, at: offset)
+      offset += topic.count
+      if header.idText == .stored {
+        bytes.store(idText, at: offset)
+        offset += idText.count
+      }
+      bytes.store(properties, at: offset)
+      offset += properties.count
+      bytes.store(payload, at: offset)
+    }
+  }
+
+  /// Leaves the tail's records where they are on disk; new ones become a group of their own.
+  mutating func sealTail() {
+    guard tail != nil else { return }
+    buffer.move(tailByteCount..<usedByteCount, to: GroupHeader.byteCount)
+    usedByteCount -= tailByteCount - GroupHeader.byteCount
+    firstSequence += UInt64(tailRecordCount)
+    tail = nil
+    tailRecordCount = 0
+    tailByteCount = GroupHeader.byteCount
+  }
+
+  func checkUsable() throws(JournalError) {
+    if let poison {
+      throw JournalError(
+        .poisoned, "the journal stopped accepting records: \(poison.message)",
+        cause: poison.cause)
+    }
+    if isClosed { throw JournalError(.closed, "the journal is closed; open it again") }
+  }
+
+  /// Runs one disk operation; its failure is remembered and final.
+  mutating func onDisk(
+    _ what: StaticString, _ operation: () throws(SystemError) -> Void
+  ) throws(JournalError) {
+    do throws(SystemError) {
+      try operation()
+    } catch {
+      let failure = JournalError(
+        .writeFailed, "\(what) failed; nothing more is acknowledged, check the disk and restart",
+        cause: error)
+      poison = failure
+      throw failure
+    }
+  }
+}
+
+/// Cumulative powered time: grows while the machine is on, over all its boots, as far as the journal
+/// saw them. A lower bound of the true age of a record that no clock step can change (RULINGS D5).
+struct PoweredTime: Sendable {
+  private let atOpen: Int64
+  private let bootTimeAtOpen: Int64
+
+  /// `known`: the newest powered time on disk; `sinceKnown`: what has certainly passed since.
+  init(known: Int64, sinceKnown: Int64, bootTime: MonotonicTime) {
+    atOpen = known &+ max(sinceKnown, 0)
+    bootTimeAtOpen = bootTime.nanoseconds
+  }
+
+  func now(_ bootTime: MonotonicTime) -> Int64 {
+    atOpen &+ max(bootTime.nanoseconds &- bootTimeAtOpen, 0)
+  }
+}

@@ -1,0 +1,185 @@
+import CLinux
+import Glibc
+package import Platform
+
+/// The machine's own disk.
+package final class POSIXDisk: Disk {
+  package static let shared = POSIXDisk()
+
+  private init() {}
+
+  package func open(_ path: String, _ mode: DiskOpenMode) throws(SystemError) -> any DiskFile {
+    switch mode {
+    case .existing:
+      return POSIXFile(try File.open(path, flags: O_RDWR))
+    case .create:
+      return POSIXFile(try File.open(path, flags: O_RDWR | O_CREAT | O_EXCL, mode: 0o600))
+    case .readOnly:
+      return POSIXFile(try File.open(path, flags: O_RDONLY))
+    case .scan:
+      do throws(SystemError) {
+        return POSIXFile(try File.open(path, flags: O_RDONLY | penstock_o_direct), isDirect: true)
+      } catch {
+        guard error.code == EINVAL else { throw error }
+        return POSIXFile(try File.open(path, flags: O_RDONLY))
+      }
+    }
+  }
+
+  package func exists(_ path: String) -> Bool {
+    var facts = stat()
+    return unsafe lstat(path, &facts) == 0
+  }
+
+  package func entries(ofDirectory path: String) throws(SystemError) -> [String] {
+    guard let directory = unsafe opendir(path) else { throw SystemError("opendir \(path)") }
+    defer { unsafe _ = closedir(directory) }
+    var names: [String] = []
+    while true {
+      errno = 0
+      guard let entry = unsafe readdir(directory) else {
+        if errno != 0 { throw SystemError("readdir \(path)") }
+        return names
+      }
+      let name = unsafe withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
+        unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+      }
+      if name != "." && name != ".." { names.append(name) }
+    }
+  }
+
+  package func createDirectory(_ path: String) throws(SystemError) {
+    if unsafe mkdir(path, 0o700) != 0 && errno != EEXIST { throw SystemError("mkdir \(path)") }
+  }
+
+  package func rename(_ path: String, to newPath: String) throws(SystemError) {
+    if unsafe Glibc.rename(path, newPath) != 0 {
+      throw SystemError("rename \(path) to \(newPath)")
+    }
+  }
+
+  package func remove(_ path: String) throws(SystemError) {
+    if unsafe unlink(path) != 0 { throw SystemError("unlink \(path)") }
+  }
+
+  package func syncDirectory(of path: String) throws(SystemError) {
+    try File.syncDirectory(of: path)
+  }
+
+  package func volume(of path: String) throws(SystemError) -> VolumeFacts {
+    let directory = File.directoryName(of: path)
+    var facts = statfs()
+    guard unsafe statfs(directory, &facts) == 0 else { throw SystemError("statfs \(directory)") }
+    let identity = unsafe withUnsafeBytes(of: &facts.f_fsid) {
+      unsafe $0.loadUnaligned(as: UInt64.self)
+    }
+    return VolumeFacts(
+      filesystem: POSIXDisk.filesystem(magic: UInt32(truncatingIfNeeded: facts.f_type)),
+      freeByteCount: Int(clamping: facts.f_bavail).multipliedReportingOverflow(
+        by: Int(facts.f_bsize)
+      ).partialValue,
+      identity: identity)
+  }
+
+  /// Magic numbers of statfs(2).
+  static func filesystem(magic: UInt32) -> VolumeFacts.Filesystem {
+    switch magic {
+    case 0x0102_1994: .refused(name: "tmpfs")
+    case 0x8584_58f6: .refused(name: "ramfs")
+    case 0x6969: .refused(name: "NFS")
+    case 0x517b, 0xff53_4d42, 0xfe53_4d42: .refused(name: "SMB")
+    case 0x4d44: .refused(name: "vfat")
+    case 0x2011_bab0: .refused(name: "exfat")
+    case 0x794c_7630: .doubtful(name: "overlay")
+    case 0x6573_5546: .doubtful(name: "FUSE")
+    default: .ordinary
+    }
+  }
+}
+
+/// One descriptor.
+final class POSIXFile: DiskFile {
+  private let descriptor: FileDescriptor
+  private let isDirect: Bool
+
+  init(_ descriptor: consuming FileDescriptor, isDirect: Bool = false) {
+    self.descriptor = descriptor
+    self.isDirect = isDirect
+  }
+
+  func lock() throws(SystemError) -> Bool {
+    while flock(descriptor.raw, LOCK_EX | LOCK_NB) != 0 {
+      if errno == EWOULDBLOCK { return false }
+      if errno != EINTR { throw SystemError("flock") }
+    }
+    return true
+  }
+
+  func byteCount() throws(SystemError) -> Int {
+    var facts = stat()
+    guard unsafe fstat(descriptor.raw, &facts) == 0 else { throw SystemError("fstat") }
+    // A directory or a device is not a journal, whatever size it claims.
+    guard facts.st_mode & S_IFMT == S_IFREG else { throw SystemError("open", code: EISDIR) }
+    return Int(facts.st_size)
+  }
+
+  func read(into bytes: inout MutableSpan<UInt8>, at offset: Int) throws(SystemError) -> Int {
+    var done = 0
+    let total = bytes.count
+    while done < total {
+      let count = unsafe bytes.withUnsafeMutableBytes { buffer in
+        unsafe pread(
+          descriptor.raw, buffer.baseAddress.map { unsafe $0 + done }, total - done,
+          off_t(offset + done))
+      }
+      if count < 0 {
+        if errno == EINTR { continue }
+        if errno == EINVAL && isDirect {
+          // The filesystem took the flag but not the call: read through the cache, which the
+          // opener has dropped.
+          let flags = fcntl(descriptor.raw, F_GETFL)
+          if flags & penstock_o_direct != 0 {
+            _ = fcntl(descriptor.raw, F_SETFL, flags & ~penstock_o_direct)
+            continue
+          }
+        }
+        throw SystemError("pread at \(offset + done)")
+      }
+      if count == 0 { return done }
+      done += count
+    }
+    return done
+  }
+
+  func write(_ bytes: Span<UInt8>, at offset: Int) throws(SystemError) {
+    var done = 0
+    while done < bytes.count {
+      let count = unsafe bytes.withUnsafeBytes { buffer in
+        unsafe pwrite(
+          descriptor.raw, buffer.baseAddress.map { unsafe $0 + done }, buffer.count - done,
+          off_t(offset + done))
+      }
+      if count < 0 {
+        if errno == EINTR { continue }
+        throw SystemError("pwrite at \(offset + done)")
+      }
+      // A write of 0 bytes would loop for ever: a full disk that does not say so.
+      if count == 0 { throw SystemError("pwrite at \(offset + done)", code: ENOSPC) }
+      done += count
+    }
+  }
+
+  func dataSync() throws(SystemError) {
+    // Not retried on EINTR or anything else: after a failed sync the pages may be marked clean, and
+    // the next sync would lie (FAULTS finding 10).
+    if fdatasync(descriptor.raw) != 0 { throw SystemError("fdatasync") }
+  }
+
+  func fullSync() throws(SystemError) {
+    if fsync(descriptor.raw) != 0 { throw SystemError("fsync") }
+  }
+
+  func dropCache() {
+    _ = posix_fadvise(descriptor.raw, 0, 0, POSIX_FADV_DONTNEED)
+  }
+}

@@ -1,0 +1,24 @@
+package import GatewayCore
+package import Mosquitto
+
+/// What a sink's loop needs of a connection: the seam for a scripted broker.
+package protocol OutboundConnection: ~Copyable {
+  /// Nil when the connection is gone.
+  var socket: Int32? { get }
+  var wantsWrite: Bool { get }
+  mutating func connect(endpoint: Int) throws(MosquittoError)
+  mutating func read() throws(MosquittoError)
+  mutating func flush() throws(MosquittoError)
+  mutating func misc() throws(MosquittoError)
+  mutating func publish(
+    topic: String, payload: Span<UInt8>, quality: QualityOfService, retain: Bool,
+    properties: PublishProperties
+  ) throws(MosquittoError) -> Int32
+  mutating func disconnect() throws(MosquittoError)
+}
+
+extension MosquittoClient: OutboundConnection {}
+
+/// Makes a fresh handle that delivers to the inbox.
+package typealias MakeOutboundConnection<Connection: ~Copyable> =
+  (SinkInbox) throws(MosquittoError) -> Connection

@@ -1,0 +1,50 @@
+import CoreMetrics
+import Mosquitto
+
+/// Every metric this stage emits; the contract is Observability's catalogue.
+package struct UpstreamMetrics: Sendable {
+  let batches: Counter
+  let records: Counter
+  let bytes: Counter
+  let resent: Counter
+  let reconnects: Counter
+  let connected: Gauge
+  let inFlight: Gauge
+  let acknowledgedSequence: Gauge
+  let publishSeconds: Timer
+  private let dimensions: [(String, String)]
+
+  package init(route: String, sink: String) {
+    let dimensions = [("route", route), ("sink", sink)]
+    self.dimensions = dimensions
+    func counter(_ name: String) -> Counter {
+      Counter(label: "penstock_upstream_\(name)", dimensions: dimensions)
+    }
+    func gauge(_ name: String) -> Gauge {
+      Gauge(label: "penstock_upstream_\(name)", dimensions: dimensions)
+    }
+    batches = counter("batches_total")
+    records = counter("records_total")
+    bytes = counter("bytes_total")
+    resent = counter("resent_total")
+    reconnects = counter("reconnects_total")
+    connected = gauge("connected")
+    inFlight = gauge("in_flight_batches")
+    acknowledgedSequence = gauge("acknowledged_sequence")
+    publishSeconds = Timer(label: "penstock_upstream_publish_seconds", dimensions: dimensions)
+  }
+
+  /// Rare, so the counter is looked up by name.
+  func refused(_ reason: ReasonCode) {
+    let code = String(reason.rawValue, radix: 16)
+    Counter(
+      label: "penstock_upstream_refused_total", dimensions: dimensions + [("code", "0x\(code)")]
+    ).increment()
+  }
+
+  /// Records of a gap that was told upstream.
+  func gap(reason: String, count: UInt64) {
+    Counter(label: "penstock_gap_records_total", dimensions: dimensions + [("reason", reason)])
+      .increment(by: Int64(clamping: count))
+  }
+}

@@ -1,0 +1,86 @@
+// Goal: what leaves carries the properties that MessageProperties.swift lists. Method: read back.
+
+import Envelope
+import GatewayCore
+import Testing
+
+@Suite("Envelope: message properties")
+struct MessagePropertiesTests {
+  private func list(_ bytes: [UInt8]) -> [String] {
+    var reader = MQTTPropertyReader()
+    var list: [String] = []
+    while let property = reader.next(in: bytes.span) {
+      let name = String(decoding: bytes[property.name], as: UTF8.self)
+      let value = String(decoding: bytes[property.value], as: UTF8.self)
+      switch property.identifier.shape {
+      case .pair: list.append("\(name)=\(value)")
+      case .text, .binary: list.append("\(property.identifier.rawValue):\(value)")
+      default: list.append("\(property.identifier.rawValue)#\(property.number)")
+      }
+    }
+    #expect(!reader.isMalformed)
+    return list
+  }
+
+  private func raw(id: String, kept: [UInt8], dwell: Duration = .zero) -> [String] {
+    var properties: [UInt8] = []
+    var raw = RawProperties()
+    raw.append(
+      id: Array(id.utf8).span, journal: EnvelopeEncoder.journal, epoch: EnvelopeEncoder.epoch,
+      sequence: Sequence(17), kept: kept.span, dwell: dwell, to: &properties)
+    return list(properties)
+  }
+
+  private let identity = [
+    "penstock-journal=01234567-89ab-4cde-8f01-23456789abcd", "penstock-epoch=9f3c000000000001",
+    "penstock-sequence=17",
+  ]
+
+  @Test("a raw record keeps its properties and says which record it is")
+  func rawRecord() {
+    let kept = wire(
+      contentType: "a/b", user: [("k", "v"), ("penstock-via", "gw-a"), ("penstock-sequence", "5")]
+    ) { MQTTPropertyWriter.append(.subscriptionIdentifier, number: 300, to: &$0) }
+    #expect(
+      raw(id: "c-1", kept: kept)
+        == ["3:a/b", "k=v", "penstock-via=gw-a", "penstock-id=c-1"] + identity)
+  }
+
+  @Test("a record without an id gets the one the envelope would give it")
+  func rawWithoutID() {
+    #expect(
+      raw(id: "", kept: [])
+        == ["penstock-id=01234567-89ab-4cde-8f01-23456789abcd-9f3c000000000001-17"] + identity)
+  }
+
+  @Test(
+    "the time in the journal is taken off the expiry, never below one second",
+    arguments: [(60, 0, 60), (60, 59, 1), (60, 60, 1), (60, 1000, 1), (5, -3, 5), (0, 0, 1)])
+  func expiry(_ interval: UInt32, _ dwell: Int, _ left: Int) {
+    let kept = wire { MQTTPropertyWriter.append(.messageExpiryInterval, number: interval, to: &$0) }
+    #expect(raw(id: "x", kept: kept, dwell: .seconds(dwell)).first == "2#\(left)")
+  }
+
+  @Test("malformed properties end the list, and ours follow")
+  func malformedKept() {
+    #expect(
+      raw(id: "x", kept: wire(user: [("k", "v")]) + [0xFF]) == ["k=v", "penstock-id=x"] + identity)
+  }
+
+  @Test("an envelope's numbers are its properties, and a compressed one says so")
+  func envelope() {
+    let header = EnvelopeHeader(
+      gateway: "g", site: "s", route: "r", journal: EnvelopeEncoder.journal,
+      epoch: EnvelopeEncoder.epoch, first: Sequence(2), last: Sequence(3))
+    let numbers = [
+      "penstock-gateway=g", "penstock-site=s", "penstock-route=r",
+      "penstock-journal=01234567-89ab-4cde-8f01-23456789abcd", "penstock-epoch=9f3c000000000001",
+      "penstock-first=2", "penstock-last=3",
+    ]
+    for (compression, sign) in [(Compression.none, "1#1"), (.zstd, "content-encoding=zstd")] {
+      var properties: [UInt8] = []
+      EnvelopeProperties.append(header, compression: compression, to: &properties)
+      #expect(list(properties) == ["3:application/vnd.penstock.envelope+json", sign] + numbers)
+    }
+  }
+}

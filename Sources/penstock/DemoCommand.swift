@@ -31,9 +31,8 @@ struct DemoCommand: ParsableCommand {
     guard (10...20_000).contains(rate) else { throw ValidationError("--rate is 10 to 20000") }
     guard (1...1000).contains(pumps) else { throw ValidationError("--pumps is 1 to 1000") }
     guard seconds * rate <= DeliveryAudit.messageCountMaxDefault else {
-      throw ValidationError(
-        "the audit holds \(DeliveryAudit.messageCountMaxDefault) messages; lower --seconds or --rate"
-      )
+      let limit = DeliveryAudit.messageCountMaxDefault
+      throw ValidationError("the audit holds \(limit) messages; lower --seconds or --rate")
     }
   }
 

@@ -1,8 +1,8 @@
 // swift-tools-version: 6.3
 import PackageDescription
 
-// One list for every Swift target. `unsafe` is therefore a compiler-checked word: it appears only in
-// the C boundary, the POSIX disk and the byte codecs (see TidyTests).
+// One list for every Swift target. `unsafe` is therefore a compiler-checked word: it appears only
+// in the C boundary, the POSIX disk and the byte codecs (see TidyTests).
 let settings: [SwiftSetting] = [
   .swiftLanguageMode(.v6),
   .strictMemorySafety(),  // SE-0458
@@ -126,7 +126,7 @@ let package = Package(
     tests("JSONScanning", ["GatewayCore", "AllocationCounting"]),
     tests("Mosquitto", ["CMosquitto", "GatewayCore", "Platform", "TestSupport", logging]),
     tests("Deduplication", ["GatewayCore", "JSONScanning"]),
-    tests("RingJournal", ["GatewayCore", "Platform"]),
+    tests("RingJournal", ["GatewayCore", "Platform", "CChecksum"]),
     tests(
       "Envelope", ["GatewayCore", "JSONScanning", "Platform", "AllocationCounting"],
       exclude: ["Fixtures"]),

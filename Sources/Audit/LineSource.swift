@@ -64,9 +64,7 @@ package final class LineSource: Sendable {
     var chunk = [UInt8](repeating: 0, count: 65_536)
     var line: [UInt8] = []
     while true {
-      let count = unsafe Glibc.read(descriptor.raw, &chunk, chunk.count)
-      if count < 0 && errno == EINTR { continue }
-      if count <= 0 { break }
+      guard let count = try? descriptor.read(into: &chunk), count > 0 else { break }
       for byte in chunk[..<count] {
         if byte == UInt8(ascii: "\n") || line.count == Self.lineByteCountMax {
           put(line)

@@ -3,21 +3,14 @@ import GatewayCore
 import RingJournal
 
 extension Batcher {
-  /// The names of the user properties that a raw message carries beside its own.
-  private enum PropertyName {
-    static let id = "penstock-id"
-    static let journal = "penstock-journal"
-    static let epoch = "penstock-epoch"
-    static let sequence = "penstock-sequence"
-  }
-
-  /// One record, one message: payload untouched, on its mapped topic. Gaps and dead letters, which a
-  /// raw message cannot express, travel as envelopes on the notice topics.
-  mutating func nextRaw() throws(JournalError) -> Step {
+  /// One record, one message: payload untouched, on its mapped topic. Gaps and dead letters, which
+  /// a raw message cannot express, travel as envelopes on the notice topics.
+  mutating func nextRaw(now: MonotonicTime) throws(JournalError) -> Step {
     var taken: Batch?
+    let making = RawMaking(
+      journal: assembly.journal, topicMap: topicMap, now: now, wall: wallClock())
     let outcome = try Batcher.takeOne(
-      from: &reader, journal: assembly.journal, topicMap: topicMap, encoder: &assembly.encoder,
-      into: &taken)
+      from: &reader, making, &assembly.encoder, &rawProperties, into: &taken)
     if let taken { return .batch(taken) }
     guard case .gap(let gap) = outcome else { return .idle }
     assembly.encoder.begin(journal: assembly.journal, epoch: assembly.epoch, first: gap.range.first)
@@ -27,15 +20,31 @@ extension Batcher {
         .gaps, range: gap.range, epoch: assembly.epoch, recordCount: 0, encoder: &assembly.encoder))
   }
 
+  /// What does not change from record to record.
+  private struct RawMaking {
+    let journal: JournalID
+    let topicMap: @Sendable (String) -> String
+    let now: MonotonicTime
+    let wall: WallTime
+
+    /// How long the record has been here; by the wall clock where the machine was off in between.
+    func dwell(of record: JournalRecord) -> Duration {
+      let dwell =
+        record.committedAt.map { now.since($0) }
+        ?? .nanoseconds(wall.nanoseconds - record.received.nanoseconds)
+      return max(.zero, dwell)
+    }
+  }
+
   private static func takeOne(
-    from reader: inout JournalReader, journal: JournalID,
-    topicMap: @Sendable (String) -> String, encoder: inout EnvelopeEncoder, into taken: inout Batch?
+    from reader: inout JournalReader, _ making: RawMaking, _ encoder: inout EnvelopeEncoder,
+    _ rawProperties: inout RawProperties, into taken: inout Batch?
   ) throws(JournalError) -> ReadOutcome {
     try reader.read { record, bytes in
       guard taken == nil else { return false }
       let range = SequenceRange(record.sequence, record.sequence)
       guard record.kind == .data else {
-        encoder.begin(journal: journal, epoch: record.epoch, first: record.sequence)
+        encoder.begin(journal: making.journal, epoch: record.epoch, first: record.sequence)
         encoder.appendRecord(record, bytes)
         taken = notice(
           record.kind == .tombstone ? .gaps : .deadLetter, range: range, epoch: record.epoch,
@@ -44,11 +53,15 @@ extension Batcher {
       }
       var payload: [UInt8] = []
       payload.append(bytes.extracting(record.payload))
+      var properties: [UInt8] = []
+      rawProperties.append(
+        id: bytes.extracting(record.idTextBytes), journal: making.journal, epoch: record.epoch,
+        sequence: record.sequence, kept: bytes.extracting(record.properties),
+        dwell: making.dwell(of: record), to: &properties)
       taken = Batch(
         range: range, epoch: record.epoch, recordCount: 1,
-        destination: .topic(topicMap(String(decoding: bytes.extracting(record.topic)))),
-        bytes: payload, isRetained: record.flags.contains(.retained),
-        properties: properties(of: record, bytes, journal: journal))
+        destination: .topic(making.topicMap(String(decoding: bytes.extracting(record.topic)))),
+        bytes: payload, isRetained: record.flags.contains(.retained), properties: properties)
       return true
     }
   }
@@ -62,26 +75,5 @@ extension Batcher {
     return Batch(
       range: range, epoch: epoch, recordCount: recordCount, destination: .notices(notice),
       bytes: packet, isRetained: false, properties: [])
-  }
-
-  /// The record's own properties, then what lets a consumer detect duplicates.
-  private static func properties(
-    of record: JournalRecord, _ bytes: Span<UInt8>, journal: JournalID
-  ) -> [UInt8] {
-    var properties: [UInt8] = []
-    properties.append(bytes.extracting(record.properties))
-    if record.idText != .absent {
-      MQTTPropertyWriter.appendUserProperty(
-        name: PropertyName.id.utf8.span, value: bytes.extracting(record.idTextBytes), to: &properties)
-    }
-    for (name, value) in [
-      (PropertyName.journal, journal.description),
-      (PropertyName.epoch, record.epoch.description),
-      (PropertyName.sequence, record.sequence.description),
-    ] {
-      MQTTPropertyWriter.appendUserProperty(
-        name: name.utf8.span, value: value.utf8.span, to: &properties)
-    }
-    return properties
   }
 }

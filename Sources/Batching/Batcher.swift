@@ -6,9 +6,10 @@ package import RingJournal
 ///
 /// ## Promise
 /// Batches adjoin and account for every sequence once: event, gap or elided. Never reorders, never
-/// splits a record, never mixes two epochs. A batch closes at the first of: `recordCountMax` records,
-/// `byteCountMax` bytes of the final packet, `delayMax` since the commit of its oldest record, a
-/// change of epoch. One record alone may exceed `byteCountMax`: it then is a batch of its own.
+/// splits a record, never mixes two epochs. A batch closes at the first of: `recordCountMax`
+/// records, `byteCountMax` bytes of the final packet, `delayMax` since the commit of its oldest
+/// record, a change of epoch. One record alone may exceed `byteCountMax`: it then is a batch of its
+/// own.
 ///
 /// ## Memory
 /// The reader's buffer, the encoder's buffers and the batch handed out. Nothing per backlog record.
@@ -53,7 +54,9 @@ package struct Batcher: ~Copyable {
   let options: BatchOptions
   let route: RouteIdentity
   let topicMap: @Sendable (String) -> String
+  let wallClock: @Sendable () -> WallTime
   var reader: JournalReader
+  var rawProperties = RawProperties()
   var assembly: Assembly
   private var parts: Parts?
   private var elisions: [SequenceRange] = []
@@ -65,10 +68,13 @@ package struct Batcher: ~Copyable {
   /// - Parameters:
   ///   - epoch: of the journal's present opening; stands in a batch that holds no record.
   ///   - topicMap: a raw record's topic → its topic upstream.
+  ///   - wallClock: how long a raw record of an earlier boot has been here.
   package init(
     reader: consuming JournalReader, journal: JournalID, epoch: Epoch, route: RouteIdentity,
-    options: BatchOptions, topicMap: @escaping @Sendable (String) -> String = { $0 }
+    options: BatchOptions, topicMap: @escaping @Sendable (String) -> String = { $0 },
+    wallClock: @escaping @Sendable () -> WallTime
   ) {
+    self.wallClock = wallClock
     self.options = options
     self.route = route
     self.topicMap = topicMap
@@ -103,7 +109,8 @@ package struct Batcher: ~Copyable {
     elisions.append(range)
   }
 
-  /// Lends one committed record, wherever the reader stands; nothing under construction survives it.
+  /// Lends one committed record, wherever the reader stands; nothing under construction survives
+  /// it.
   /// - Returns: false when the record is no longer in the ring.
   package mutating func withRecord(
     _ sequence: Sequence, _ body: (JournalRecord, Span<UInt8>) -> Void
@@ -124,11 +131,12 @@ package struct Batcher: ~Copyable {
   /// - Parameters:
   ///   - closing: close a partial batch now (shutdown).
   /// - Throws: what the journal throws when it cannot be read.
-  package mutating func next(now: MonotonicTime, closing: Bool = false) throws(JournalError) -> Step {
+  package mutating func next(now: MonotonicTime, closing: Bool = false) throws(JournalError) -> Step
+  {
     if let parts, reader.position > parts.through, !assembly.isOpen { self.parts = nil }
     return switch options.format {
     case .cloudEventsBatch: try nextEnvelope(now: now, closing: closing)
-    case .raw: try nextRaw()
+    case .raw: try nextRaw(now: now)
     }
   }
 
@@ -176,18 +184,25 @@ package struct Batcher: ~Copyable {
   private mutating func close() throws(JournalError) -> Batch {
     var packet: [UInt8] = []
     let encodedByteCount = assembly.encoder.byteCount
-    assembly.encoder.finish(
+    let compression = assembly.encoder.finish(
       last: assembly.last, compression: options.compression, into: &packet)
+    var properties: [UInt8] = []
+    EnvelopeProperties.append(
+      EnvelopeHeader(
+        gateway: route.gateway, site: route.site, route: route.name, journal: assembly.journal,
+        epoch: assembly.epoch, first: assembly.first, last: assembly.last),
+      compression: compression, to: &properties)
     let batch = Batch(
       range: SequenceRange(assembly.first, assembly.last), epoch: assembly.epoch,
       recordCount: assembly.recordCount, destination: .batches, bytes: packet, isRetained: false,
-      properties: envelopeProperties())
+      properties: properties)
     ratio = 0.75 * ratio + 0.25 * Double(encodedByteCount) / Double(max(packet.count, 1))
     assembly.clear()
     guard packet.count > packetByteCountMax, batch.recordCount > 1 else { return batch }
     ratio = 1
     rebuild(batch.range, recordCountMax: batch.recordCount / 2)
-    guard case .batch(let half) = try nextEnvelope(now: MonotonicTime(nanoseconds: .max), closing: true)
+    guard
+      case .batch(let half) = try nextEnvelope(now: MonotonicTime(nanoseconds: .max), closing: true)
     else { preconditionFailure("records that were batched once can be batched again") }
     return half
   }
@@ -199,23 +214,6 @@ package struct Batcher: ~Copyable {
   private mutating func abandonAssembly() {
     guard assembly.isOpen else { return }
     assembly.clear()
-  }
-
-  /// The envelope's numbers, for consumers that route on MQTT 5 properties without opening it.
-  private func envelopeProperties() -> [UInt8] {
-    var properties: [UInt8] = []
-    MQTTPropertyWriter.append(
-      .contentType, value: "application/vnd.penstock.envelope+json".utf8.span, to: &properties)
-    for (name, value) in [
-      ("penstock-gateway", route.gateway), ("penstock-route", route.name),
-      ("penstock-journal", assembly.journal.description),
-      ("penstock-epoch", assembly.epoch.description),
-      ("penstock-first", assembly.first.description), ("penstock-last", assembly.last.description),
-    ] {
-      MQTTPropertyWriter.appendUserProperty(
-        name: name.utf8.span, value: value.utf8.span, to: &properties)
-    }
-    return properties
   }
 }
 

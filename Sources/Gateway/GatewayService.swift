@@ -1,15 +1,15 @@
+import CoreMetrics
 package import GatewayConfiguration
 import GatewayCore
 import Ingest
 package import Logging
-import CoreMetrics
 package import Observability
 import Platform
 import ServiceLifecycle
 import UnixSignals
 
-/// The whole agent: one pipeline per route, and what looks after them. Runs until SIGTERM or SIGINT,
-/// or until a journal fails.
+/// The whole agent: one pipeline per route, and what looks after them. Runs until SIGTERM or
+/// SIGINT, or until a journal fails.
 package struct GatewayService: Sendable {
   private let options: GatewayOptions
   private let version: String
@@ -35,8 +35,8 @@ package struct GatewayService: Sendable {
     #endif
   }
 
-  /// - Throws: `GatewayError` when it may not start; `JournalError` when a journal cannot be opened or
-  ///   failed. Nothing is acknowledged after a failure.
+  /// - Throws: `GatewayError` when it may not start; `JournalError` when a journal cannot be opened
+  ///   or failed. Nothing is acknowledged after a failure.
   package func run() async throws {
     try checkDataDirectory()
     if sabotage != .none {

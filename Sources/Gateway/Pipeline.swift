@@ -25,8 +25,8 @@ import Upstream
 ///        │ QoS 1, batches
 ///     central broker
 ///
-/// Shutdown: the ingest half takes no more, commits and leaves its broker; the sinks deliver what is
-/// committed until nothing is left or the limit has come; then the journal is closed.
+/// Shutdown: the ingest half takes no more, commits and leaves its broker; the sinks deliver what
+/// is committed until nothing is left or the limit has come; then the journal is closed.
 package struct Pipeline: Service {
   /// What the threads of a route share once its journal is open.
   private struct Opened: Sendable {
@@ -132,7 +132,8 @@ package struct Pipeline: Service {
         let now = Clock.monotonic()
         guard now.since(lastProgress) >= .seconds(1) else { return }
         lastProgress = now
-        status.report(ingestStage, StageState(.creating, "\(progress.written) of \(progress.total) written"))
+        status.report(
+          ingestStage, StageState(.creating, "\(progress.written) of \(progress.total) written"))
       },
       recovered: { record, _ in
         if record.idHash != .absent {
@@ -216,7 +217,8 @@ package struct Pipeline: Service {
     let map = sink.topicMap
     let batcher = Batcher(
       reader: try opened.journal.makeReader(sink: index), journal: opened.id, epoch: opened.epoch,
-      route: identity, options: sink.batch, topicMap: { map.apply(to: $0) })
+      route: identity, options: sink.batch, topicMap: { map.apply(to: $0) },
+      wallClock: { Clock.wall() })
     var logger = logger
     logger[metadataKey: "sink"] = "\(sink.name)"
     let deadLetters = DeadLetterStore(

@@ -50,8 +50,8 @@ package struct JournalID: Hashable, Sendable, CustomStringConvertible {
   }
 }
 
-/// Random per opening of a journal. `(journal, epoch, sequence)` names one record for good even when
-/// a card was cloned or an older image restored, because the two lives then differ in epoch.
+/// Random per opening of a journal. `(journal, epoch, sequence)` names one record for good even
+/// when a card was cloned or an older image restored, because the two lives then differ in epoch.
 package struct Epoch: RawRepresentable, Hashable, Sendable, CustomStringConvertible {
   package let rawValue: UInt64
 

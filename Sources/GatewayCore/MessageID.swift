@@ -1,6 +1,6 @@
 /// The keyed 128-bit hash of (source topic, producer's message id). Two records with the same hash
-/// in one journal are one message. SipHash-2-4-128 with the journal's secret key, so that nobody who
-/// does not hold the key can make one device's id collide with another's.
+/// in one journal are one message. SipHash-2-4-128 with the journal's secret key, so that nobody
+/// who does not hold the key can make one device's id collide with another's.
 package struct MessageIDHash: Hashable, Sendable {
   package let high: UInt64
   package let low: UInt64

@@ -31,7 +31,8 @@ extension Duration {
     let (seconds, attoseconds) = components
     let (product, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
     return overflow
-      ? (seconds < 0 ? .min : .max) : product.addingReportingOverflow(attoseconds / 1_000_000_000).partialValue
+      ? (seconds < 0 ? .min : .max)
+      : product.addingReportingOverflow(attoseconds / 1_000_000_000).partialValue
   }
 
   package var seconds: Double { Double(nanoseconds) / 1e9 }

@@ -1,5 +1,5 @@
-/// The number a record gets when it enters the journal. Dense: the next record gets the next number,
-/// no number is ever used twice, so a missing number *is* a lost record. The first is 1.
+/// The number a record gets when it enters the journal. Dense: the next record gets the next
+/// number, no number is ever used twice, so a missing number *is* a lost record. The first is 1.
 package struct Sequence: RawRepresentable, Hashable, Comparable, Sendable, CustomStringConvertible {
   package let rawValue: UInt64
 

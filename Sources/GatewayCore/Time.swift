@@ -1,5 +1,5 @@
-/// A reading of the wall clock: nanoseconds since 1970-01-01T00:00:00Z. May be wrong, may jump; never
-/// used for order or expiry.
+/// A reading of the wall clock: nanoseconds since 1970-01-01T00:00:00Z. May be wrong, may jump;
+/// never used for order or expiry.
 package struct WallTime: Hashable, Comparable, Sendable, CustomStringConvertible {
   package let nanoseconds: Int64
 

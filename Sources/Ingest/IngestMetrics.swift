@@ -1,6 +1,6 @@
+import CoreMetrics
 import Deduplication
 import GatewayCore
-import CoreMetrics
 
 /// Every metric this stage emits; the contract is Observability's catalogue. The thread counts in
 /// plain integers and publishes once per commit, so a message costs no atomic operation.

@@ -9,8 +9,8 @@ package struct IngestOptions: Sendable, Hashable {
   /// Topic filters, subscribed at QoS 1.
   package var subscriptions: [String]
   package var deduplication: DeduplicationOptions
-  /// Upper bound on the time a PUBACK waits for its commit. Not a wait: a commit leaves earlier when
-  /// the socket is dry or the window is full.
+  /// Upper bound on the time a PUBACK waits for its commit. Not a wait: a commit leaves earlier
+  /// when the socket is dry or the window is full.
   package var commitDelayMax: Duration = .milliseconds(20)
   /// Larger messages are journalled as dead letters, cut to this size.
   package var recordByteCountMax: ByteCount = .mebibytes(1)

@@ -1,5 +1,5 @@
-/// Ways to break a promise on purpose, so that the safety tests can be seen to notice. Honoured only
-/// in builds with the flag PENSTOCK_SABOTAGE (debug builds); a release build knows none of it.
+/// Ways to break a promise on purpose, so that the safety tests can be seen to notice. Honoured
+/// only in builds with the flag PENSTOCK_SABOTAGE (debug builds); a release build knows none of it.
 package enum Sabotage: String, Sendable, CaseIterable {
   case none
   /// PUBACKs leave at once and the records are written some time later: the crash tests must find

@@ -1,9 +1,9 @@
 import GatewayCore
 package import Platform
 
-/// The topic filters our session at the broker holds, as far as we told it. MQTT cannot be asked, so
-/// the set is kept beside the journal: `<route>.subscriptions`, one filter a line. A topic filter
-/// cannot hold a line break that we would accept.
+/// The topic filters our session at the broker holds, as far as we told it. MQTT cannot be asked,
+/// so the set is kept beside the journal: `<route>.subscriptions`, one filter a line. A topic
+/// filter cannot hold a line break that we would accept.
 package struct SubscriptionMemory: Sendable {
   private let path: String
   /// Nil when nothing is known: the first start, or the file is gone.
@@ -18,8 +18,8 @@ package struct SubscriptionMemory: Sendable {
     filters = bytes.split(separator: UInt8(ascii: "\n")).map { String(decoding: $0, as: UTF8.self) }
   }
 
-  /// What must change for the session to hold exactly `wanted`. An unknown set subscribes to all and
-  /// removes nothing.
+  /// What must change for the session to hold exactly `wanted`. An unknown set subscribes to all
+  /// and removes nothing.
   package func changes(to wanted: [String]) -> (subscribe: [String], unsubscribe: [String]) {
     guard let filters else { return (wanted, []) }
     return (wanted.filter { !filters.contains($0) }, filters.filter { !wanted.contains($0) })

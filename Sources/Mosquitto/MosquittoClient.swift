@@ -107,8 +107,8 @@ package struct MosquittoClient<Handler: MosquittoHandler>: ~Copyable {
   }
 
   /// Reads until the connection is dry or `limit` messages came, whichever is first. True: there
-  /// may be more, and poll may not tell, so read again before polling. Also empties what OpenSSL has
-  /// decrypted already, for which poll never fires. One read of the library takes all of a TLS
+  /// may be more, and poll may not tell, so read again before polling. Also empties what OpenSSL
+  /// has decrypted already, for which poll never fires. One read of the library takes all of a TLS
   /// record (16 KiB), so over TLS the limit may be exceeded by what one record holds.
   package mutating func readUntilDry(limit: Int) throws(MosquittoError) -> Bool {
     precondition(limit > 0, "a batch holds a message")

@@ -1,14 +1,18 @@
 import CLinux
-import Glibc
 package import GatewayCore
+import Glibc
 
 /// The clocks of this machine. Each call is one vDSO read, no system call.
 package enum Clock {
   /// CLOCK_MONOTONIC: for timers, delays and ages.
-  package static func monotonic() -> MonotonicTime { MonotonicTime(nanoseconds: read(CLOCK_MONOTONIC)) }
+  package static func monotonic() -> MonotonicTime {
+    MonotonicTime(nanoseconds: read(CLOCK_MONOTONIC))
+  }
 
   /// CLOCK_BOOTTIME: powered time of this boot, suspend included.
-  package static func powered() -> MonotonicTime { MonotonicTime(nanoseconds: read(CLOCK_BOOTTIME)) }
+  package static func powered() -> MonotonicTime {
+    MonotonicTime(nanoseconds: read(CLOCK_BOOTTIME))
+  }
 
   /// CLOCK_REALTIME: for people.
   package static func wall() -> WallTime { WallTime(nanoseconds: read(CLOCK_REALTIME)) }

@@ -1,7 +1,7 @@
 import Glibc
 
-/// Standard output and standard error, written whole lines at a time without buffering, so that what
-/// a script or a person reads is never half a line and never late.
+/// Standard output and standard error, written whole lines at a time without buffering, so that
+/// what a script or a person reads is never half a line and never late.
 package enum Console {
   /// Whether standard output is a terminal: then progress and colour make sense.
   package static var isTerminal: Bool { isatty(STDOUT_FILENO) == 1 }

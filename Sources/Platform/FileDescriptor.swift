@@ -25,6 +25,16 @@ package struct FileDescriptor: ~Copyable, Sendable {
     return raw
   }
 
+  /// Reads once into `bytes` (read(2), retried on EINTR).
+  /// - Returns: how many bytes came; 0 at the end.
+  package func read(into bytes: inout [UInt8]) throws(SystemError) -> Int {
+    while true {
+      let count = unsafe Glibc.read(raw, &bytes, bytes.count)
+      if count >= 0 { return count }
+      if errno != EINTR { throw SystemError("read") }
+    }
+  }
+
   deinit { _ = Glibc.close(raw) }
 }
 
@@ -36,10 +46,11 @@ package enum File {
     var bytes: [UInt8] = []
     var chunk = [UInt8](repeating: 0, count: 4096)
     while true {
-      let count = unsafe read(descriptor.raw, &chunk, chunk.count)
-      if count < 0 {
-        if errno == EINTR { continue }
-        throw SystemError("read \(path)")
+      let count: Int
+      do throws(SystemError) {
+        count = try descriptor.read(into: &chunk)
+      } catch {
+        throw SystemError("read \(path)", code: error.code)
       }
       if count == 0 { return bytes }
       if bytes.count + count > byteCountMax { throw SystemError("read \(path)", code: EFBIG) }

@@ -1,7 +1,8 @@
 import Glibc
 
-/// Owns one private directory (mode 0700) below TMPDIR or /var/tmp (on a disk even where /tmp is memory) and removes it with all its content
-/// when the owner goes, unless told to `keep` it. For tests, the demo and benchmarks.
+/// Owns one private directory (mode 0700) below TMPDIR or /var/tmp (on a disk even where /tmp is
+/// memory) and removes it with all its content when the owner goes, unless told to `keep` it. For
+/// tests, the demo and benchmarks.
 package struct TemporaryDirectory: ~Copyable, Sendable {
   package let path: String
   /// True leaves the directory behind, for a look at what happened.

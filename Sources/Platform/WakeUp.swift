@@ -38,8 +38,9 @@ package enum Poll {
     package var wokenUp = false
   }
 
-  /// Waits at most `timeout` (rounded up to the next nanosecond-precise ppoll; never busy-loops on a
-  /// positive timeout). `socket` nil waits for the wake-up alone. EINTR returns early with nothing.
+  /// Waits at most `timeout` (rounded up to the next nanosecond-precise ppoll; never busy-loops on
+  /// a positive timeout). `socket` nil waits for the wake-up alone. EINTR returns early with
+  /// nothing.
   package static func wait(
     socket: Int32?, forWriting: Bool = false, wakeUp: WakeUp, timeout: Duration
   ) -> Readiness {

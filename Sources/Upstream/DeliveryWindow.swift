@@ -1,16 +1,18 @@
 package import GatewayCore
 package import Mosquitto
 
-/// The in-flight window of one sink: which batches are out, which were accepted, and what to do next.
-/// A pure value: no I/O, no clock, no logger. The owner asks `nextStep`, performs it, and reports back.
+/// The in-flight window of one sink: which batches are out, which were accepted, and what to do
+/// next. A pure value: no I/O, no clock, no logger. The owner asks `nextStep`, performs it, and
+/// reports back.
 ///
 /// ## Invariants
 /// 1. Slots are in sequence order and adjoin: `slot[n].last + 1 == slot[n+1].first`.
 /// 2. The cursor (what `acknowledged` answers) moves only over a contiguous run of accepted slots
 ///    from the front: nothing is passed because it was sent or because a later one was accepted.
-/// 3. After a refusal nothing is sent until every outstanding answer is in; then everything from the
-///    refused batch on is sent again, in order. So a consumer that applies by sequence, and one that
-///    keeps the last value seen, both end right.
+/// 3. After a refusal nothing is sent until every outstanding answer is in; then everything from
+/// the
+///    refused batch on is sent again, in order. So a consumer that applies by sequence, and one
+///    that keeps the last value seen, both end right.
 /// 4. At most `slotCountMax` slots: memory is bounded by slots × packet size.
 ///
 /// ## Life of a slot
@@ -134,7 +136,8 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
       if now.since(oldest) >= answerTimeout { return .reconnect }
     }
     guard case .open = gate else { return .wait(until: answerDeadline) }
-    if outstandingCount < outstandingMax, let index = slots.firstIndex(where: { $0.state == .waiting })
+    if outstandingCount < outstandingMax,
+      let index = slots.firstIndex(where: { $0.state == .waiting })
     {
       return .send(index)
     }
@@ -170,7 +173,9 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
   package mutating func answered(
     mid: Int32, reason: ReasonCode, now: MonotonicTime
   ) -> Outcome {
-    guard let index = slots.firstIndex(where: { $0.isSent(mid: mid) }) else { return Outcome(action: .unknown) }
+    guard let index = slots.firstIndex(where: { $0.isSent(mid: mid) }) else {
+      return Outcome(action: .unknown)
+    }
     let latency = slots[index].sentAt.map { now.since($0) }
     switch PublishVerdict(reason, acceptsNoSubscriber: acceptsNoSubscriber) {
     case .accepted:

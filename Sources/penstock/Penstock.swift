@@ -12,8 +12,8 @@ struct Penstock: AsyncParsableCommand {
     abstract: "MQTT edge gateway: durable before PUBACK, deduplicated, delivered in batches.",
     discussion: """
       Exit codes: 0 success · 64 usage · 69 broker unavailable or refusing (one-shot commands; \
-      `run` never exits because of a broker) · 70 a bug of ours · 74 disk failed, journal poisoned · \
-      78 configuration.
+      `run` never exits because of a broker) · 70 a bug of ours · 74 disk failed, journal \
+      poisoned · 78 configuration.
       """,
     version: Version.text,
     subcommands: [

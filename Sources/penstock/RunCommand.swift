@@ -1,9 +1,9 @@
 import ArgumentParser
+import CoreMetrics
 import Gateway
 import GatewayConfiguration
 import GatewayCore
 import Logging
-import CoreMetrics
 import Observability
 import Platform
 import RingJournal

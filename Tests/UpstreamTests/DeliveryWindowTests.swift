@@ -1,6 +1,6 @@
 // Goal: the cursor moves only over what was accepted, in order, whatever the broker answers.
-// Method: the window is driven as a value with a manual clock; a random walk compares it with a plain
-// model. Cannot show: that the loop performs the steps (IntegrationTests do).
+// Method: the window is driven as a value with a manual clock; a random walk compares it with a
+// plain model. Cannot show: that the loop performs the steps (IntegrationTests do).
 
 import GatewayCore
 import Mosquitto
@@ -82,7 +82,8 @@ extension DeliveryWindow<String> {
     #expect(window.answered(mid: 1, reason: .noMatchingSubscribers, now: time(1)).advanced == nil)
   }
 
-  @Test("after a refusal nothing is sent until the outstanding are in, then all from the refused on")
+  @Test(
+    "after a refusal nothing is sent until the outstanding are in, then all from the refused on")
   func refusalResendsInOrder() {
     var window = window()
     window.fillAndSend(3)
@@ -190,7 +191,9 @@ extension DeliveryWindow<String> {
   func hubAcceptance() {
     var window = window(acceptance: .hub)
     window.fillAndSend(3)
-    for mid in 1...3 { #expect(window.answered(mid: Int32(mid), reason: .success, now: time(1)).advanced == nil) }
+    for mid in 1...3 {
+      #expect(window.answered(mid: Int32(mid), reason: .success, now: time(1)).advanced == nil)
+    }
     #expect(window.consumerAccepted(through: Sequence(20), missing: nil).advanced == Sequence(20))
     guard
       case .rebuild(let range, _) = window.consumerAccepted(
@@ -203,7 +206,8 @@ extension DeliveryWindow<String> {
     #expect(range == SequenceRange(Sequence(21), Sequence(26)))
   }
 
-  @Test("random walks: the cursor never passes a batch the broker did not accept", arguments: 0..<50)
+  @Test(
+    "random walks: the cursor never passes a batch the broker did not accept", arguments: 0..<50)
   func randomWalk(seed: UInt64) {
     var generator = SplitMix(state: seed)
     var window = window(slots: 8)
@@ -217,7 +221,9 @@ extension DeliveryWindow<String> {
       now += 5
       switch window.nextStep(now: time(now)) {
       case .fill where Bool.random(using: &generator):
-        window.add("\(nextBatch)", range: batchRange(nextBatch * 10 + 1, nextBatch * 10 + 10), recordCount: 1)
+        window.add(
+          "\(nextBatch)", range: batchRange(nextBatch * 10 + 1, nextBatch * 10 + 10), recordCount: 1
+        )
         nextBatch += 1
       case .send(let index):
         outstanding.append((nextMid, UInt64(window[index]) ?? .max))

@@ -4,8 +4,8 @@ import Glibc
 import Mosquitto
 import Platform
 
-/// Durable ingest against the plainest subscriber there is, in turn, each with a fresh broker of the
-/// configuration we ship for the field, under the same load.
+/// Durable ingest against the plainest subscriber there is, in turn, each with a fresh broker of
+/// the configuration we ship for the field, under the same load.
 enum IngestBenchmark {
   static let rounds = 7
   static let messages = 120_000
@@ -70,7 +70,8 @@ enum IngestBenchmark {
       throw BenchmarkError("the \(durable ? "durable" : "bare") subscriber did not finish")
     }
     _ = try publisher.wait(atMost: .seconds(30))
-    let fields = try line(of: output) { $0 != "ready" }?.split(separator: " ").map(String.init) ?? []
+    let fields =
+      try line(of: output) { $0 != "ready" }?.split(separator: " ").map(String.init) ?? []
     guard fields.count >= 3, let count = Double(fields[0]), let seconds = Double(fields[1]),
       let cpu = Double(fields[2])
     else { throw BenchmarkError("no result from the subscriber") }

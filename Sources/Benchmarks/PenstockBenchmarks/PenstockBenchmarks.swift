@@ -1,5 +1,5 @@
-// The figures of the README, measured as ratios within one run, because absolute times depend on the
-// machine and on what else it does. `make bench` runs all; one name runs one:
+// The figures of the README, measured as ratios within one run, because absolute times depend on
+// the machine and on what else it does. `make bench` runs all; one name runs one:
 //
 //   ingest        durable ingest against a bare C subscriber of the same broker under the same load
 //   dedup         look-ups and inserts of the deduplication window

@@ -77,8 +77,8 @@ package final class StatusBoard: StatusReporting {
     contents.withLock { $0.stages[stage] = nil }
   }
 
-  /// Calls `body` after every change of a state, on the reporting thread: it may only wake somebody.
-  /// One listener; a new one replaces it.
+  /// Calls `body` after every change of a state, on the reporting thread: it may only wake
+  /// somebody. One listener; a new one replaces it.
   func onChange(_ body: (@Sendable () -> Void)?) {
     contents.withLock { $0.listener = body }
   }

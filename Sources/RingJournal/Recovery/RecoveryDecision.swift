@@ -116,7 +116,13 @@ private func keepIntact(
   var current: [GroupEntry] = []
   current.reserveCapacity(groups.count)
   for group in groups {
-    if lapFits(group, newest: newest) { current.append(group) } else { plan.staleLapCount += 1 }
+    // The other copy of the newest tail lies behind it in the same lap.
+    let isOtherCopy = group.first == newest.first
+    if isOtherCopy || lapFits(group, newest: newest) {
+      current.append(group)
+    } else {
+      plan.staleLapCount += 1
+    }
   }
   current.sort { $0.number < $1.number }
   for group in current {

@@ -27,8 +27,9 @@ struct GroupEntry: Sendable, Equatable {
   var end: Int { offset + occupiedByteCount }
 }
 
-/// The kept groups in sequence order: sequence → place for readers, the oldest group for the writer.
-/// 40 bytes per group, at most one group per block of the data region. Grows by doubling up to that.
+/// The kept groups in sequence order: sequence → place for readers, the oldest group for the
+/// writer. 40 bytes per group, at most one group per block of the data region. Grows by doubling up
+/// to that.
 struct GroupIndex: Sendable {
   private var entries: [GroupEntry]
   private var head = 0

@@ -18,8 +18,8 @@ package enum Journal {
   /// Opens the journal at `path`, creating it first when this is a first start (RULINGS C7).
   ///
   /// `progress` is called while a new file is zero-filled. `recovered` is called for the records
-  /// that are still in the file, in ascending sequence order, each once, before this returns; it may
-  /// also get records that were released just before the stop. The bytes are lent for the call.
+  /// that are still in the file, in ascending sequence order, each once, before this returns; it
+  /// may also get records that were released just before the stop. The bytes are lent for the call.
   ///
   /// Blocks for as long as reading the ring takes. Reads at most 1.1 × the scanned part, holds at
   /// most 8 MiB (or twice the largest group) besides the index.
@@ -140,20 +140,21 @@ struct JournalOpening {
       report.isCreated = true
       return try create(volume, progress: progress)
     }
+    var isLocked = false
     do throws(SystemError) {
       let file = try disk.open(path, .existing)
-      guard try file.lock() else {
-        throw SystemError("", code: 0)
-      }
+      isLocked = try !file.lock()
+      if isLocked { throw SystemError("flock \(path)", code: 0) }
       try? JournalCreate.removeLeftover(of: path, on: disk)
       // What a dead process wrote but did not sync is either made durable now or reported; after
-      // that the cache is forgotten, because it may hold what the disk does not (FAULTS finding 10).
+      // that the cache is forgotten, because it may hold what the disk does not (FAULTS finding
+      // 10).
       try file.fullSync()
       try disk.syncDirectory(of: path)
       file.dropCache()
       return file
     } catch {
-      if error.code == 0 {
+      if isLocked {
         throw JournalError(
           .locked, "\(path) is in use by another process; stop it first, nothing was touched")
       }

@@ -1,9 +1,9 @@
 import GatewayCore
 import Platform
 
-/// Creates a journal file so that after a crash there is either none or a whole one: temporary file,
-/// zero-fill (FAULTS finding 11: every later commit is then a pure overwrite), sync, rename, sync of
-/// the directory.
+/// Creates a journal file so that after a crash there is either none or a whole one: temporary
+/// file, zero-fill (FAULTS finding 11: every later commit is then a pure overwrite), sync, rename,
+/// sync of the directory.
 enum JournalCreate {
   private static let fillByteCount = 1 << 20
 
@@ -93,7 +93,8 @@ enum JournalCreate {
         try disk.syncDirectory(of: path)
         return file
       } catch {
-        // The first failure is the news; the temporary file is removed at the next start if not now.
+        // The first failure is the news; the temporary file is removed at the next start if not
+        // now.
         try? disk.remove(temporary)
         throw error
       }

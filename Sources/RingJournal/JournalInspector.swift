@@ -1,8 +1,8 @@
 import GatewayCore
 import Platform
 
-/// Looks into a journal file without a lock and without writing a byte: live or dead, also a copy on
-/// another machine. On a live file the newest groups may be missing from what it sees.
+/// Looks into a journal file without a lock and without writing a byte: live or dead, also a copy
+/// on another machine. On a live file the newest groups may be missing from what it sees.
 package enum JournalInspector {
   package static func statistics(
     path: String, environment: JournalEnvironment = .posix

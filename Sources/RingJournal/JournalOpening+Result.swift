@@ -148,8 +148,8 @@ extension JournalOpening {
 }
 
 extension JournalWriter {
-  /// The first writes of an opening: the superblock with the new epoch, and damaged copies anew. The
-  /// better slot is written last, when the other one is durable.
+  /// The first writes of an opening: the superblock with the new epoch, and damaged copies anew.
+  /// The better slot is written last, when the other one is durable.
   mutating func beginEpoch(repairing blocks: ControlBlocks) throws(JournalError) {
     try writeSuperblock(sync: true)
     guard blocks.damagedCount > 0 else { return }

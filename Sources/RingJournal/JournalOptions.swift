@@ -14,7 +14,8 @@ package enum SinkStart: String, Sendable, Hashable, CaseIterable {
   case newest
 }
 
-/// One durable cursor. The name is its identity: a cursor whose name is no longer listed is dropped.
+/// One durable cursor. The name is its identity: a cursor whose name is no longer listed is
+/// dropped.
 package struct JournalSink: Sendable, Hashable {
   package var name: String
   /// False: best effort, may be overwritten past (a gap for this sink only).

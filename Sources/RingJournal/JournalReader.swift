@@ -6,8 +6,8 @@ import Synchronization
 /// thread; its own descriptor, one buffer allocated at the start.
 ///
 /// The tail's copies flip between two blocks and `drop-oldest` overwrites, so what was read counts
-/// only when the group's checksums and number are those the index gave; otherwise the index is asked
-/// again. A group that stays wrong becomes a gap, reason corrupt.
+/// only when the group's checksums and number are those the index gave; otherwise the index is
+/// asked again. A group that stays wrong becomes a gap, reason corrupt.
 package struct JournalReader: ~Copyable, Sendable {
   /// The next sequence to read.
   package private(set) var position: Sequence

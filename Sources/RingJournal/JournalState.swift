@@ -97,7 +97,8 @@ package final class JournalState: Sendable {
     sinks.lazy.map { $0.acknowledged.load(ordering: .acquiring) }.min() ?? committed.rawValue
   }
 
-  /// Bytes of the data region between the first group that a required sink still needs and the head.
+  /// Bytes of the data region between the first group that a required sink still needs and the
+  /// head.
   func usedByteCount(floor: UInt64) -> Int {
     let layout = access.layout
     let head = headOffset.load(ordering: .relaxed)

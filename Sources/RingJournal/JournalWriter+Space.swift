@@ -3,9 +3,9 @@ import Platform
 import Synchronization
 
 extension JournalWriter {
-  /// Makes sure that a group of `byteCount` bytes can be written at the head (or at the start of the
-  /// region when it does not fit before the end), releasing the oldest groups that lie there. False:
-  /// a required sink still needs one of them and the policy is to wait.
+  /// Makes sure that a group of `byteCount` bytes can be written at the head (or at the start of
+  /// the region when it does not fit before the end), releasing the oldest groups that lie there.
+  /// False: a required sink still needs one of them and the policy is to wait.
   mutating func reserve(
     _ byteCount: Int, besideTail: Bool = false
   ) throws(JournalError) -> Bool {

@@ -9,16 +9,16 @@ import Synchronization
 ///    blocks, a newer copy of the tail to the other of the tail's two blocks.
 /// 2. A group is overwritten only when a *durable* cursor of every sink is past it, or a durable
 ///    `oldestKept` gives it up.
-/// 3. The first failed write or sync poisons the writer. Nothing is retried: after a failed sync the
-///    kernel may have dropped the pages and marked them clean.
+/// 3. The first failed write or sync poisons the writer. Nothing is retried: after a failed sync
+///    the kernel may have dropped the pages and marked them clean.
 ///
 /// ## The tail
 /// A group that fits in one block and leaves room stays open as the *tail*: its records remain in
-/// the buffer, and the next commit writes them again together with the new ones, as a group with the
-/// same first sequence and a higher number, to the other block of the pair (P, P + 1). It moves to
-/// P + 1 only while another commit of the same size would still fit, so that the last copy normally
-/// rests at P and P + 1 becomes the next P. The tail is sealed when it is full, when the wall clock
-/// or its synchronisation changes, when it grows old, and by opening the journal again.
+/// the buffer, and the next commit writes them again together with the new ones, as a group with
+/// the same first sequence and a higher number, to the other block of the pair (P, P + 1). It moves
+/// to P + 1 only while another commit of the same size would still fit, so that the last copy
+/// normally rests at P and P + 1 becomes the next P. The tail is sealed when it is full, when the
+/// wall clock or its synchronisation changes, when it grows old, and by opening the journal again.
 package struct JournalWriter: ~Copyable, Sendable {
   package let state: JournalState
   package var identity: JournalIdentity { state.identity }
@@ -94,8 +94,8 @@ package struct JournalWriter: ~Copyable, Sendable {
   static let tailAgeMax: Int64 = 900 * 1_000_000_000
   /// A cursor that no commit has carried for this long is written and synced (RULINGS D1).
   static let cursorSyncDelay: Duration = .seconds(1)
-  /// ... and for this long written without a sync, which is enough for a killed process (D4). Not at
-  /// once: at five messages a second and more the next commit carries it at no cost.
+  /// ... and for this long written without a sync, which is enough for a killed process (D4). Not
+  /// at once: at five messages a second and more the next commit carries it at no cost.
   static let cursorWriteDelay: Duration = .milliseconds(100)
 
   /// The sequence that the next appended record gets.
@@ -130,8 +130,8 @@ package struct JournalWriter: ~Copyable, Sendable {
     let byteCount = header.byteCount
     if newRecordCount == 0 { beginGroup() }
     if tail != nil && usedByteCount + byteCount > Block.byteCount {
-      // Sealing moves the new records to a group of their own, so its space comes first: should there
-      // be none, what was taken can still be committed as a copy of the tail.
+      // Sealing moves the new records to a group of their own, so its space comes first: should
+      // there be none, what was taken can still be committed as a copy of the tail.
       let separate = GroupHeader.byteCount + usedByteCount - tailByteCount + byteCount
       guard separate <= buffer.count else { return .groupFull }
       guard try reserve(separate, besideTail: true) else { return .ringFull }
@@ -268,8 +268,9 @@ package struct JournalWriter: ~Copyable, Sendable {
   }
 }
 
-/// Cumulative powered time: grows while the machine is on, over all its boots, as far as the journal
-/// saw them. A lower bound of the true age of a record that no clock step can change (RULINGS D5).
+/// Cumulative powered time: grows while the machine is on, over all its boots, as far as the
+/// journal saw them. A lower bound of the true age of a record that no clock step can change
+/// (RULINGS D5).
 struct PoweredTime: Sendable {
   private let atOpen: Int64
   private let bootTimeAtOpen: Int64

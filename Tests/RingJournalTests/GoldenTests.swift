@@ -94,17 +94,7 @@ struct GoldenTests {
     #expect(decoded == superblock)
   }
 
-  @Test("group header and record")
-  func groupBytes() throws {
-    var bytes = [UInt8](repeating: 0, count: 256 + 80)
-    let record = RecordHeader(
-      kind: .deadLetter, reason: .conflict, flags: [.json, .clockSynchronised],
-      payloadByteCount: 11, topicByteCount: 7, propertiesByteCount: 4, idText: .stored,
-      idTextByteCount: 3, receiveMicroseconds: -2,
-      idHash: MessageIDHash(high: 0x0102_0304_0506_0708, low: 0x1112_1314_1516_1718),
-      payloadDigest: 0x2122_2324_2526_2728)
-    #expect(record.byteCount == 80)
-    let text = Array("pumps/1idxprophello world".utf8)
+  private var groupHeader: GroupHeader {
     var header = GroupHeader()
     header.number = 1
     header.lap = 2
@@ -127,6 +117,21 @@ struct GoldenTests {
     header.wallBase = 13
     header.poweredBase = 14
     header.committedAt = 15
+    return header
+  }
+
+  @Test("group header and record")
+  func groupBytes() throws {
+    var bytes = [UInt8](repeating: 0, count: 256 + 80)
+    let record = RecordHeader(
+      kind: .deadLetter, reason: .conflict, flags: [.json, .clockSynchronised],
+      payloadByteCount: 11, topicByteCount: 7, propertiesByteCount: 4, idText: .stored,
+      idTextByteCount: 3, receiveMicroseconds: -2,
+      idHash: MessageIDHash(high: 0x0102_0304_0506_0708, low: 0x1112_1314_1516_1718),
+      payloadDigest: 0x2122_2324_2526_2728)
+    #expect(record.byteCount == 80)
+    let text = Array("pumps/1idxprophello world".utf8)
+    var header = groupHeader
     encode(&bytes) { span in
       record.encode(into: &span, at: 256)
       span.store(text.span, at: 304)

@@ -29,8 +29,8 @@ final class ManualClock: JournalClock {
   func stepWall(_ duration: Duration) { time.withLock { $0.wall += duration.nanoseconds } }
 }
 
-/// A small journal on a simulated disk: 4 KiB between the slots, so that a ring of a few dozen blocks
-/// turns within a test.
+/// A small journal on a simulated disk: 4 KiB between the slots, so that a ring of a few dozen
+/// blocks turns within a test.
 struct JournalKit: Sendable {
   static let path = "/data/telemetry.journal"
 

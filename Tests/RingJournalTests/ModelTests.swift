@@ -1,8 +1,9 @@
 // Goal: no committed record lost, none invented, none twice, none wrong, sequences dense, no cursor
 // ahead of an acknowledgement, whatever crashes in between; redelivery bounded by what was durable.
-// Method: random operations from a seed against the journal on the simulated disk and against a plain
-// dictionary; the power goes at random operations, also during recovery; un-synced sectors survive at
-// random. A failing seed is its own reproduction. Cannot show: lost directory entries, real kernels.
+// Method: random operations from a seed against the journal on the simulated disk and against a
+// plain dictionary; the power goes at random operations, also during recovery; un-synced sectors
+// survive at random. A failing seed is its own reproduction. Cannot show: lost directory entries,
+// real kernels.
 import GatewayCore
 import Platform
 import RingJournal
@@ -138,7 +139,8 @@ struct ModelRun {
     let last = committed.keys.max() ?? 0
     let found = state.committed.rawValue
     if found < last { complaints.append("committed \(found) < \(last)") }
-    // A last group that was written but never confirmed may be there: whole, and as it was appended.
+    // A last group that was written but never confirmed may be there: whole, and as it was
+    // appended.
     for sequence in stride(from: last + 1, through: found, by: 1) {
       guard let payload = open[sequence] else {
         complaints.append("invented \(sequence)")

@@ -3,10 +3,10 @@ import Platform
 import RingJournal
 import Synchronization
 
-/// A disk in memory that behaves as badly as a disk may: what was not synced is, at a crash, kept or
-/// dropped per 512-byte sector, as the generator decides; operations can be made to fail; the power
-/// can go after the nth operation. Renames and removals are durable at once: what it cannot show is
-/// a lost directory entry.
+/// A disk in memory that behaves as badly as a disk may: what was not synced is, at a crash, kept
+/// or dropped per 512-byte sector, as the generator decides; operations can be made to fail; the
+/// power can go after the nth operation. Renames and removals are durable at once: what it cannot
+/// show is a lost directory entry.
 final class SimulatedDisk: Disk {
   enum Survival: Sendable {
     case nothing

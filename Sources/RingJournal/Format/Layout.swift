@@ -50,7 +50,8 @@ package struct JournalLayout: Sendable, Hashable {
   }
   /// No group is larger, whatever the options say.
   package var groupByteCountMax: Int { dataByteCount / 8 / Block.byteCount * Block.byteCount }
-  /// The head may run this far ahead of the last synced superblock; also the step of the high water.
+  /// The head may run this far ahead of the last synced superblock; also the step of the high
+  /// water.
   var superblockEveryByteCount: Int {
     max(dataByteCount / 16 / Block.byteCount, 1) * Block.byteCount
   }

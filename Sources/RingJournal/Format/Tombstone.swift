@@ -9,7 +9,8 @@
 ///       16     8  receive time of the first, nanoseconds since 1970
 ///       24     8  receive time of the last
 ///
-/// The record's topic is the source topic. The record takes one sequence, the refused messages none.
+/// The record's topic is the source topic. The record takes one sequence, the refused messages
+/// none.
 enum Tombstone {
   static let byteCount = 32
 }

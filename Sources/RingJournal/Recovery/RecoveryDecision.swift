@@ -17,8 +17,8 @@ package import GatewayCore
 ///     F rotten                1      1    0        0          1       .corrupt
 ///
 /// A group whose header is destroyed too is row A; what it held is missing from the sequence, and a
-/// hole between kept groups (or before what a superblock or cursor proves to have been committed) is
-/// corruption all the same. After row E the ring goes on where the torn write began.
+/// hole between kept groups (or before what a superblock or cursor proves to have been committed)
+/// is corruption all the same. After row E the ring goes on where the torn write began.
 ///
 /// The lap fits when the group lies at or before the newest one and has its lap, or lies behind it
 /// and has the lap before. That refuses the remains of older laps at the end of the region, and
@@ -116,7 +116,13 @@ private func keepIntact(
   var current: [GroupEntry] = []
   current.reserveCapacity(groups.count)
   for group in groups {
-    if lapFits(group, newest: newest) { current.append(group) } else { plan.staleLapCount += 1 }
+    // The other copy of the newest tail lies behind it in the same lap.
+    let isOtherCopy = group.first == newest.first
+    if isOtherCopy || lapFits(group, newest: newest) {
+      current.append(group)
+    } else {
+      plan.staleLapCount += 1
+    }
   }
   current.sort { $0.number < $1.number }
   for group in current {

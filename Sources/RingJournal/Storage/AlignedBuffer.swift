@@ -1,5 +1,5 @@
-/// Block-aligned bytes, allocated once and never grown: what O_DIRECT reads into and what one commit
-/// writes from. Bytes are lent as spans inside closures and never escape.
+/// Block-aligned bytes, allocated once and never grown: what O_DIRECT reads into and what one
+/// commit writes from. Bytes are lent as spans inside closures and never escape.
 package struct AlignedBuffer: ~Copyable, Sendable {
   // Never copied out of this struct, so it stays uniquely referenced and its address is stable.
   private var storage: [UInt8]

@@ -1,7 +1,7 @@
 package import Platform
 
-/// The seam between the journal and the machine's disk: `POSIXDisk` in the product, a simulated disk
-/// in the tests that forgets, tears and fails. All calls block.
+/// The seam between the journal and the machine's disk: `POSIXDisk` in the product, a simulated
+/// disk in the tests that forgets, tears and fails. All calls block.
 package protocol Disk: AnyObject, Sendable {
   /// Opens the file, with O_CLOEXEC.
   func open(_ path: String, _ mode: DiskOpenMode) throws(SystemError) -> any DiskFile

@@ -38,8 +38,9 @@ test: deps check-unit ## unit, integration and crash tests
 	$(SWIFT) build --build-tests
 	$(SWIFT) test --skip-build
 
-bench: ## the measured figures of the README
-	PENSTOCK_BENCHMARKS=1 $(SWIFT) package --allow-writing-to-package-directory benchmark
+bench: deps ## measure the figures of the README as ratios in one run (about 5 minutes)
+	PENSTOCK_BENCHMARKS=1 $(SWIFT) build -c release --scratch-path .build/bench
+	.build/bench/release/penstock-benchmarks $(BENCH)
 
 check-unit: ## check the systemd unit: verify, exposure
 	@systemd/check-unit.sh || { code=$$?; [ $$code -eq 77 ] || exit $$code; }

@@ -123,11 +123,13 @@ let package = Package(
     // Tests.
     tests("GatewayCore"),
     tests("Platform", ["GatewayCore"]),
-    tests("JSONScanning", ["GatewayCore"]),
+    tests("JSONScanning", ["GatewayCore", "AllocationCounting"]),
     tests("Mosquitto", ["CMosquitto", "GatewayCore", "Platform", "TestSupport", logging]),
     tests("Deduplication", ["GatewayCore", "JSONScanning"]),
     tests("RingJournal", ["GatewayCore", "Platform"]),
-    tests("Envelope", ["GatewayCore", "JSONScanning", "Platform"]),
+    tests(
+      "Envelope", ["GatewayCore", "JSONScanning", "Platform", "AllocationCounting"],
+      exclude: ["Fixtures"]),
     tests(
       "GatewayConfiguration",
       [
@@ -158,3 +160,22 @@ let package = Package(
       swiftSettings: settings),
   ]
 )
+
+// The benchmarks of `make bench`; ordinary builds never see them.
+if Context.environment["PENSTOCK_BENCHMARKS"] != nil {
+  package.targets += [
+    .executableTarget(
+      name: "bare-subscriber", dependencies: ["CMosquitto"],
+      path: "Sources/Benchmarks/BareSubscriber"),
+    .executableTarget(
+      name: "load-publisher", dependencies: ["CMosquitto"],
+      path: "Sources/Benchmarks/LoadPublisher"),
+    .executableTarget(
+      name: "penstock-benchmarks",
+      dependencies: [
+        "Audit", "Deduplication", "GatewayCore", "Ingest", "Mosquitto", "Platform", "RingJournal",
+        logging, metrics,
+      ],
+      path: "Sources/Benchmarks/PenstockBenchmarks", swiftSettings: settings),
+  ]
+}

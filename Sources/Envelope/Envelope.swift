@@ -1,8 +1,8 @@
 // The envelope: what a batch looks like on the wire.
 //
 // ## Format, version 1
-// One JSON object, UTF-8, possibly compressed as a whole into one zstd frame (RFC 8878). A zstd frame
-// begins with 28 B5 2F FD, which no JSON text does, so the reader needs no other sign.
+// One JSON object, UTF-8, possibly compressed as a whole into one zstd frame (RFC 8878). A zstd
+// frame begins with 28 B5 2F FD, which no JSON text does, so the reader needs no other sign.
 //
 //     {"penstock":1,                     version; a reader refuses what it does not know
 //      "gateway":"gw-houston-01",        identifies the gateway
@@ -15,8 +15,8 @@
 //      "gaps":[{"first":990,"last":1040,"count":51,"reason":"ring-full"}],
 //      "elided":[{"first":1042,"last":1042,"count":1}]}
 //
-// Every sequence in first...last is in exactly one of events, gaps (lost, with the reason) and elided
-// (not for this sink). Unknown members are to be ignored.
+// Every sequence in first...last is in exactly one of events, gaps (lost, with the reason) and
+// elided (not for this sink). Unknown members are to be ignored.
 //
 // ## Event: CloudEvents 1.0, JSON format
 //
@@ -40,8 +40,8 @@
 //     propertiescut    how many user properties were left out, or "malformed"
 //     datacontenttype  MQTT 5 Content Type if there is one; else application/json for JSON that is
 //                      in data_base64, application/octet-stream for other bytes, nothing with data
-//     data             the payload, byte for byte, if it is safe JSON and the content type, if any, is
-//                      a JSON type
+//     data             the payload, byte for byte, if it is safe JSON and the content type, if
+//                      there is one, is a JSON type
 //     data_base64      the payload otherwise. An empty payload has neither.
 
 package import GatewayCore

@@ -12,9 +12,9 @@ package struct EnvelopeLimits: Sendable, Hashable {
   package init() {}
 }
 
-/// Reads envelopes, compressed or not, from a source that need not be trusted: every input is either
-/// decoded or refused with a reason. Keeps its scratch and its zstd context between calls. Not
-/// Sendable: one owner at a time.
+/// Reads envelopes, compressed or not, from a source that need not be trusted: every input is
+/// either decoded or refused with a reason. Keeps its scratch and its zstd context between calls.
+/// Not Sendable: one owner at a time.
 package struct EnvelopeDecoder: ~Copyable {
   private let limits: EnvelopeLimits
   private var scanner = JSONScanner(pointers: [])
@@ -52,8 +52,8 @@ package struct EnvelopeDecoder: ~Copyable {
     guard text.count <= limits.byteCountMax.rawValue else {
       throw EnvelopeError(.tooLarge, detail: "\(text.count) bytes")
     }
-    // Hazards are no concern here: a payload may bring the nesting or the number of names above what
-    // is safe to send on, and EnvelopeParser itself refuses members that come twice.
+    // Hazards are no concern here: a payload may bring the nesting or the number of names above
+    // what is safe to send on, and EnvelopeParser itself refuses members that come twice.
     if case .invalid(let offset) = scanner.scan(text) {
       throw EnvelopeError(.notJSON, offset: offset)
     }

@@ -1,16 +1,16 @@
 package import GatewayCore
 import JSONScanning
 
-/// Writes envelopes, one after another, for one route of one gateway. Kept for the life of a sink: its
-/// buffers keep their capacity, so that once they have grown no event allocates.
+/// Writes envelopes, one after another, for one route of one gateway. Kept for the life of a sink:
+/// its buffers keep their capacity, so that once they have grown no event allocates.
 ///
 ///     encoder.begin(journal: …, epoch: …, first: …)
 ///     encoder.appendEvent(…)          // each record, gap and elided range in sequence order,
 ///     encoder.appendGap(…)            // beginning at `first`, without a hole
 ///     encoder.finish(last: …, compression: .zstd, into: &message)
 ///
-/// A hole or a step back in the sequences is a bug of the caller and traps: an envelope that does not
-/// account for every sequence must never leave. Not Sendable: one owner at a time.
+/// A hole or a step back in the sequences is a bug of the caller and traps: an envelope that does
+/// not account for every sequence must never leave. Not Sendable: one owner at a time.
 package struct EnvelopeEncoder: ~Copyable {
   /// A state to come back to: see `mark()`.
   package struct Mark: Sendable {
@@ -171,8 +171,8 @@ package struct EnvelopeEncoder: ~Copyable {
     elided.rewind(toByteCount: mark.elidedByteCount, tail: mark.elidedTail)
   }
 
-  /// Replaces the content of `message` by the envelope. Does not compress when that would not make it
-  /// smaller, or when there is no memory for it.
+  /// Replaces the content of `message` by the envelope. Does not compress when that would not make
+  /// it smaller, or when there is no memory for it.
   ///
   /// - Returns: how `message` is encoded.
   @discardableResult

@@ -4,16 +4,18 @@ import JSONScanning
 /// Turns the MQTT 5 properties of one record into attributes of its event.
 ///
 /// ## User properties
-/// CloudEvents names may hold only a–z and 0–9, MQTT names anything, and MQTT lets a name come twice.
-/// So each user property, in the order received, becomes one attribute named as follows:
+/// CloudEvents names may hold only a–z and 0–9, MQTT names anything, and MQTT lets a name come
+/// twice. So each user property, in the order received, becomes one attribute named as follows:
 ///
-/// 1. `up`, then the name in lower case without every byte that is not then in a–z or 0–9, cut so that
+/// 1. `up`, then the name in lower case without every byte that is not then in a–z or 0–9, cut so
+/// that
 ///    the whole has at most 20 characters: `Trace-ID` → `uptraceid`.
-/// 2. If an earlier user property of this event already has that name, the smallest number from 2 that
+/// 2. If an earlier user property of this event already has that name, the smallest number from 2
+/// that
 ///    makes it unique is put at the end, cutting the rest further where needed: `uptraceid2`.
 ///
-/// No other attribute of ours begins with `up`. At most `userPropertyCountMax` are kept; what is left
-/// out is counted in `propertiescut`.
+/// No other attribute of ours begins with `up`. At most `userPropertyCountMax` are kept; what is
+/// left out is counted in `propertiescut`.
 struct EventAttributes {
   static let nameByteCountMax = 20
   static let userPropertyCountMax = 64
@@ -101,7 +103,9 @@ struct EventAttributes {
 
   private func isTaken(_ name: Range<Int>, in text: [UInt8]) -> Bool {
     let bytes = text.span
-    return names.contains { bytes.extracting($0).equals(bytes.extracting(name)) }
+    let wanted = bytes.extracting(name)
+    for index in 0..<names.count where bytes.extracting(names[index]).equals(wanted) { return true }
+    return false
   }
 
   /// Whether a content type declares JSON (RFC 6839: `+json`), whatever its parameters and case.
@@ -118,15 +122,14 @@ struct EventAttributes {
       || (end > 5 && equalsIgnoringCase(mediaType.extracting(end - 5..<end), "+json"))
   }
 
-  private static func equalsIgnoringCase(_ bytes: Span<UInt8>, _ lowerCase: StaticString) -> Bool {
-    guard bytes.count == lowerCase.utf8CodeUnitCount else { return false }
-    return lowerCase.withUTF8Buffer { expected in
-      for index in bytes.indices {
-        let byte = bytes[index]
-        let isUpper = UInt8(ascii: "A")...UInt8(ascii: "Z") ~= byte
-        if unsafe (isUpper ? byte | 0x20 : byte) != expected[index] { return false }
-      }
-      return true
+  private static func equalsIgnoringCase(_ bytes: Span<UInt8>, _ lowerCase: String) -> Bool {
+    let expected = lowerCase.utf8.span
+    guard bytes.count == expected.count else { return false }
+    for index in bytes.indices {
+      let byte = bytes[index]
+      let isUpper = UInt8(ascii: "A")...UInt8(ascii: "Z") ~= byte
+      if (isUpper ? byte | 0x20 : byte) != expected[index] { return false }
     }
+    return true
   }
 }

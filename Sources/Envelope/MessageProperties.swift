@@ -3,8 +3,8 @@
 
 package import GatewayCore
 
-/// The properties of a message that carries an envelope. Everything in them stands in the envelope as
-/// well: they are there for brokers and rules that route without reading payloads.
+/// The properties of a message that carries an envelope. Everything in them stands in the envelope
+/// as well: they are there for brokers and rules that route without reading payloads.
 package enum EnvelopeProperties {
   /// Also of a compressed envelope, which says `content-encoding: zstd` beside it.
   package static let contentType = "application/vnd.penstock.envelope+json"
@@ -35,18 +35,20 @@ package enum EnvelopeProperties {
   }
 }
 
-/// The properties of a record that leaves as a message of its own: those it came with, and four user
-/// properties that say which record it is:
+/// The properties of a record that leaves as a message of its own: those it came with, and four
+/// user properties that say which record it is:
 ///
 ///     penstock-id         the message id; <journal>-<epoch>-<sequence> for a record without one
 ///     penstock-journal    the journal's UUID
 ///     penstock-epoch      16 hexadecimal digits
 ///     penstock-sequence   decimal
 ///
-/// Properties of these four names that the record came with, from a gateway before this one, are left
-/// out: each hop says where *it* keeps the record. `penstock-via` is not one of them and passes.
+/// Properties of these four names that the record came with, from a gateway before this one, are
+/// left out: each hop says where *it* keeps the record. `penstock-via` is not one of them and
+/// passes.
 ///
-/// Keeps its scratch between calls: no allocation per record once that has grown. One owner at a time.
+/// Keeps its scratch between calls: no allocation per record once that has grown. One owner at a
+/// time.
 package struct RawProperties {
   private var value: [UInt8] = []
 
@@ -58,7 +60,7 @@ package struct RawProperties {
   ///   - id: the message id in UTF-8, cut at 65,535 bytes; empty for a record without one.
   ///   - kept: the properties the record came with. What is malformed in them ends them.
   ///   - dwell: how long the record was in the journal. Subtracted from the Message Expiry Interval
-  ///     in whole seconds, rounded down; never below 1, because to expire it is the caller's choice.
+  ///     in whole seconds, rounded down; never below 1, as to expire it is the caller's choice.
   package mutating func append(
     id: Span<UInt8>, journal: JournalID, epoch: Epoch, sequence: Sequence, kept: Span<UInt8>,
     dwell: Duration, to properties: inout [UInt8]

@@ -1,7 +1,7 @@
 import GatewayCore
 
-/// The text between the brackets of `gaps` or `elided`. A range that adjoins the one before, for the
-/// same reason, extends it: a run of a thousand single sequences is one element.
+/// The text between the brackets of `gaps` or `elided`. A range that adjoins the one before, for
+/// the same reason, extends it: a run of a thousand single sequences is one element.
 struct RangeList {
   /// The last element, which a next range may extend.
   struct Tail {

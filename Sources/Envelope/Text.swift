@@ -43,12 +43,6 @@ private func hexadecimalDigit(_ nibble: UInt8, upperCase: Bool = false) -> UInt8
 }
 
 extension Span where Element == UInt8 {
-  /// Whether the bytes are the ASCII text `text`.
-  func reads(_ text: StaticString) -> Bool {
-    guard count == text.utf8CodeUnitCount else { return false }
-    return text.withUTF8Buffer { expected in
-      for index in indices where unsafe self[index] != expected[index] { return false }
-      return true
-    }
-  }
+  /// Whether the bytes are the UTF-8 of `text`.
+  func reads(_ text: String) -> Bool { equals(text.utf8.span) }
 }

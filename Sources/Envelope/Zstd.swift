@@ -22,8 +22,8 @@ import GatewayCore
 
   deinit { unsafe ZSTD_freeCCtx(context) }
 
-  /// Replaces `message` by the compressed `plain`. False when that would not be smaller, or when there
-  /// is no memory for it; `message` is then empty.
+  /// Replaces `message` by the compressed `plain`. False when that would not be smaller, or when
+  /// there is no memory for it; `message` is then empty.
   mutating func compress(_ plain: borrowing [UInt8], into message: inout [UInt8]) -> Bool {
     message.removeAll(keepingCapacity: true)
     guard plain.count > 1 else { return false }
@@ -63,8 +63,8 @@ import GatewayCore
       && bytes[3] == 0xFD
   }
 
-  /// Replaces `plain` by the content of the one frame that `bytes` are. Memory grows with what really
-  /// comes out, not with what the frame's header claims, and stops at `byteCountMax`.
+  /// Replaces `plain` by the content of the one frame that `bytes` are. Memory grows with what
+  /// really comes out, not with what the frame's header claims, and stops at `byteCountMax`.
   mutating func decompress(
     _ bytes: Span<UInt8>, into plain: inout [UInt8], byteCountMax: Int
   ) throws(EnvelopeError) {

@@ -126,10 +126,12 @@ extension BrokerOptions {
     }
     guard isPresent else { return }
     connection.tls = options
-    if !usesTLS, connection.endpoints != [Self.placeholder] {
-      section.findings.error(
-        at: section.keyPath("tls"),
-        "has no effect: no url begins with mqtts://; use mqtts:// or remove the section")
+    guard !usesTLS, connection.endpoints != [Self.placeholder] else { return }
+    let message = "has no effect: no url begins with mqtts://; use mqtts:// or remove the section"
+    if connection.endpoints.allSatisfy(\.isLoopback) {
+      section.findings.warning(at: section.keyPath("tls"), message)
+    } else {
+      section.findings.error(at: section.keyPath("tls"), message)
     }
   }
 

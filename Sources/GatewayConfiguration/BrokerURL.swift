@@ -6,6 +6,10 @@ extension ScalarKind where Value == BrokerEndpoint {
   /// Ports default to 1883 and 8883 (IANA: mqtt, secure-mqtt).
   static var brokerURL: ScalarKind {
     ScalarKind(accepted: "mqtt://host:port or mqtts://host:port") { (text) throws(Rejection) in
+      if text.utf8.contains(UInt8(ascii: "@")) {
+        throw Rejection(
+          "carries credentials; move them to username and password_file", hidesText: true)
+      }
       let usesTLS: Bool
       let rest: Substring
       if text.hasPrefix("mqtts://") {
@@ -18,9 +22,6 @@ extension ScalarKind where Value == BrokerEndpoint {
         throw Rejection("has a scheme that is not spoken here")
       } else {
         throw Rejection("does not begin with mqtt:// or mqtts://")
-      }
-      if rest.contains("@") {
-        throw Rejection("carries credentials; move them to username and password_file")
       }
       guard !rest.contains(where: { "/?# ".contains($0) }) else {
         throw Rejection("has something behind host and port")

@@ -38,7 +38,7 @@ extension ConfigurationDraft {
   }
 
   private func inbound(_ route: RouteSection) -> ConnectionOptions {
-    var connection = checkedBroker(route.from).connection
+    var connection = template(of: route.from)
     connection.clientID += ClientID.inbound(route: route.name)
     connection.cleanStart = false
     // Above max_record a message becomes a dead letter, which is seen; above the announced maximum
@@ -54,7 +54,7 @@ extension ConfigurationDraft {
   /// What was sent lives in the journal, so the broker keeps no session; receive maximum
   /// and session expiry are for the inbound side.
   private func outbound(_ route: RouteSection, _ sink: SinkSection) -> ConnectionOptions {
-    let template = checkedBroker(sink.broker).connection
+    let template = template(of: sink.broker)
     var connection = template
     connection.clientID += ClientID.outbound(route: route.name, sink: sink.options.name)
     connection.cleanStart = true
@@ -64,10 +64,12 @@ extension ConfigurationDraft {
     return connection
   }
 
-  private func checkedBroker(_ name: String) -> BrokerOptions {
-    guard let broker = broker(name) else {
+  private func template(of brokerName: String) -> ConnectionOptions {
+    guard let broker = broker(brokerName) else {
       preconditionFailure("a checked configuration names brokers that exist")
     }
-    return broker
+    var connection = broker.connection
+    if !connection.endpoints.contains(where: \.usesTLS) { connection.tls = nil }
+    return connection
   }
 }

@@ -127,7 +127,8 @@ struct CrossChecks {
               + "accepted: a duration, as in 60s")
         }
       } else if route.ingest.expireAfter != nil, !availability.expiryOnDataRoutes {
-        unavailable(route.path + ".expire_after", "on a route that carries data", accepted: "none")
+        unavailable(
+          route.path + ".expire_after", "expiry on a route that carries data", accepted: "none")
       }
     }
   }

@@ -228,6 +228,9 @@ private struct YAMLWriter {
       switch character {
       case "\"": result += "\\\""
       case "\\": result += "\\\\"
+      case "\u{FEFF}", "\u{FFFE}", "\u{FFFF}":
+        // Not printable in YAML, so never as themselves.
+        result += "\\u\(String(character.value, radix: 16, uppercase: true))"
       default: result.unicodeScalars.append(character)
       }
     }

@@ -6,7 +6,13 @@ import GatewayCore
 /// Why a text is not a value of its kind. Never contains the text itself: it may be a secret.
 struct Rejection: Error {
   let reason: String
-  init(_ reason: String) { self.reason = reason }
+  /// The text may hold a secret even as written: it is not shown.
+  let hidesText: Bool
+
+  init(_ reason: String, hidesText: Bool = false) {
+    self.reason = reason
+    self.hidesText = hidesText
+  }
 }
 
 /// One kind of scalar.
@@ -132,7 +138,7 @@ extension ScalarKind where Value == String {
 
   /// An absolute path: a service has no meaningful working directory.
   static func path(_ what: String) -> ScalarKind {
-    let base = text("the absolute path of \(what)", byteCounts: 2...pathByteCountMax)
+    let base = text("the absolute path of \(what)", byteCounts: 1...pathByteCountMax)
     return ScalarKind(accepted: base.accepted) { (text) throws(Rejection) in
       guard text.hasPrefix("/") else {
         throw Rejection("is not an absolute path (${env:PWD}/name is one)")
@@ -169,7 +175,8 @@ enum Suggestion {
     return best?.candidate
   }
 
-  /// Levenshtein; letters that differ in case only count as equal, `-` as `_`.
+  /// Levenshtein, and two letters that changed places are one edit; letters that differ in case
+  /// only count as equal, `-` as `_`.
   private static func editDistance(_ left: [UInt8], _ right: [UInt8]) -> Int {
     func fold(_ byte: UInt8) -> UInt8 {
       switch byte {
@@ -178,14 +185,21 @@ enum Suggestion {
       default: byte
       }
     }
+    var older: [Int] = []
     var previous = Array(0...right.count)
     for (row, byte) in left.enumerated() {
       var current = [row + 1]
       for (column, other) in right.enumerated() {
         let change = previous[column] + (fold(byte) == fold(other) ? 0 : 1)
-        current.append(min(change, previous[column + 1] + 1, current[column] + 1))
+        var cost = min(change, previous[column + 1] + 1, current[column] + 1)
+        if row > 0, column > 0, fold(byte) == fold(right[column - 1]),
+          fold(left[row - 1]) == fold(other)
+        {
+          cost = min(cost, older[column - 1] + 1)
+        }
+        current.append(cost)
       }
-      previous = current
+      (older, previous) = (previous, current)
     }
     return previous[right.count]
   }

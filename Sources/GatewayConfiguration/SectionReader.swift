@@ -104,9 +104,8 @@ struct SectionReader {
     do throws(Rejection) {
       return try kind.read(scalar.text)
     } catch {
-      findings.error(
-        at: node.mark, path,
-        "\(Findings.quoted(scalar.source)) \(error.reason); accepted: \(kind.accepted)")
+      let shown = error.hidesText ? "the value" : Findings.quoted(scalar.source)
+      findings.error(at: node.mark, path, "\(shown) \(error.reason); accepted: \(kind.accepted)")
       return nil
     }
   }

@@ -52,7 +52,11 @@ struct YAMLSyntaxError: Error {
       if let base = source.baseAddress { unsafe input.initialize(from: base, count: source.count) }
     }
     unsafe yaml_parser_set_encoding(parser, YAML_UTF8_ENCODING)
-    unsafe yaml_parser_set_input_string(parser, input, bytes.count)
+    // A byte order mark would shift the columns of the first line, and with them its block.
+    let hasMark = bytes.count >= 3 && bytes[0] == 0xEF && bytes[1] == 0xBB && bytes[2] == 0xBF
+    let markByteCount = hasMark ? 3 : 0
+    unsafe yaml_parser_set_input_string(
+      parser, input + markByteCount, bytes.count - markByteCount)
     unsafe self.parser = parser
     unsafe self.input = input
     inputByteCount = bytes.count

@@ -3,7 +3,8 @@
 //
 // ## Wire encoding
 // The properties one after another, *without* the Property Length in front of them. Each is one
-// identifier byte (all identifiers of MQTT 5.0 are below 0x80) and a value of the identifier's type:
+// identifier byte (all identifiers of MQTT 5.0 are below 0x80) and a value of the identifier's
+// type:
 //
 //     byte            1 byte
 //     twoByte         2 bytes, big-endian
@@ -136,8 +137,8 @@ package struct MQTTPropertyReader: Sendable {
     return start..<end
   }
 
-  /// Where the value of the first user property called `name` (byte for byte) stands; nil when there
-  /// is none.
+  /// Where the value of the first user property called `name` (byte for byte) stands; nil when
+  /// there is none.
   package static func userProperty(
     named name: Span<UInt8>, in bytes: Span<UInt8>
   ) -> Range<Int>? {

@@ -1,12 +1,12 @@
-/// The names of all objects that are open at one moment, as 64-bit hashes, to notice an equal pair in
-/// one object. Fixed memory, no allocation after `init`.
+/// The names of all objects that are open at one moment, as 64-bit hashes, to notice an equal pair
+/// in one object. Fixed memory, no allocation after `init`.
 ///
 /// An entry is the hash of (object, unescaped name) under a random key per table. Equal hashes are
-/// called a duplicate without comparing names: a false alarm has a chance of about 2⁻⁶⁴ per pair and
-/// costs one record its readable form, never its content; a true duplicate is never missed.
+/// called a duplicate without comparing names: a false alarm has a chance of about 2⁻⁶⁴ per pair
+/// and costs one record its readable form, never its content; a true duplicate is never missed.
 ///
-/// Objects close in the reverse order of their opening, so entries leave in the reverse order of their
-/// coming, and clearing a slot can never cut another entry's probe path: no tombstones.
+/// Objects close in the reverse order of their opening, so entries leave in the reverse order of
+/// their coming, and clearing a slot can never cut another entry's probe path: no tombstones.
 struct JSONKeyTable: ~Copyable {
   /// Names in open objects. Half the slots: probe paths stay short.
   static let countMax = 1024

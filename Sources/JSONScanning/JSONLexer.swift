@@ -1,19 +1,10 @@
 // The tokens of RFC 8259, strictly: each function takes the position where a token begins and
 // answers with the position after it, or throws where the bytes stop being that token. Bytes are
-// read through Span, bounds checked; words are loaded through RawSpan, bounds checked as well.
+// read through Span, bounds checked; eight at a time through Words.swift.
 
 /// Eight times the same byte.
 @inline(__always)
 private func repeated(_ byte: UInt8) -> UInt64 { UInt64(byte) &* 0x0101_0101_0101_0101 }
-
-extension Span where Element == UInt8 {
-  /// The eight bytes at `offset`, the first in the least significant place.
-  @inline(__always)
-  func littleEndianWord(at offset: Int) -> UInt64 {
-    UInt64(
-      littleEndian: unsafe self.bytes.unsafeLoadUnaligned(fromByteOffset: offset, as: UInt64.self))
-  }
-}
 
 /// Where a string token ends and what was seen in it.
 struct JSONStringToken {
@@ -37,8 +28,8 @@ enum JSONLexer {
   }
 
   /// How many bytes from `start` are ASCII and mean themselves inside a JSON string: no quote, no
-  /// backslash, no control character. Eight at a time; the flag of the *first* special byte in a word
-  /// is exact, later ones may be carries.
+  /// backslash, no control character. Eight at a time; the flag of the *first* special byte in a
+  /// word is exact, later ones may be carries.
   @inline(__always)
   static func plainEnd(_ bytes: Span<UInt8>, _ start: Int) -> Int {
     var position = start

@@ -1,8 +1,8 @@
 import GatewayCore
 
 /// The address of a value inside a JSON text (RFC 6901): empty for the whole text, else `/` before
-/// each name or array index, with `~1` for `/` and `~0` for `~` in a name. `-` (the element after the
-/// last) is accepted and never matches.
+/// each name or array index, with `~1` for `/` and `~0` for `~` in a name. `-` (the element after
+/// the last) is accepted and never matches.
 package struct JSONPointer: Sendable, Hashable, CustomStringConvertible {
   /// Names and indices in one pointer.
   package static let tokenCountMax = 32

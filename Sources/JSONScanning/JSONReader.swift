@@ -1,6 +1,6 @@
-/// Pulls values out of a JSON text in the order they stand, for decoders that know what they expect.
-/// The text must have passed `JSONScanner` (`valid` or `hazardous`): the reader checks the shape it is
-/// asked for, not the syntax of what it skips.
+/// Pulls values out of a JSON text in the order they stand, for decoders that know what they
+/// expect. The text must have passed `JSONScanner` (`valid` or `hazardous`): the reader checks the
+/// shape it is asked for, not the syntax of what it skips.
 ///
 ///     try reader.beginObject(in: bytes)
 ///     while let name = try reader.nextName(in: bytes) { … read or skip one value … }
@@ -39,7 +39,8 @@ package struct JSONReader: Sendable {
     isFirst = true
   }
 
-  /// The next name of the innermost object, up to its value; nil after the last, with the object left.
+  /// The next name of the innermost object, up to its value; nil after the last, with the object
+  /// left.
   package mutating func nextName(in bytes: Span<UInt8>) throws(JSONSyntaxError) -> JSONMatch? {
     guard try advance(closing: UInt8(ascii: "}"), .commaOrBrace, in: bytes) else { return nil }
     let name = try readString(in: bytes)

@@ -1,8 +1,8 @@
-/// One strict pass over a payload: is it JSON (RFC 8259, in valid UTF-8, without a byte order mark), is
-/// it safe to embed, and where are the values that a few pointers name?
+/// One strict pass over a payload: is it JSON (RFC 8259, in valid UTF-8, without a byte order
+/// mark), is it safe to embed, and where are the values that a few pointers name?
 ///
-/// Builds no tree and allocates nothing after `init`: about 60 KiB of fixed scratch, reused by every
-/// scan. Not Sendable by design: one scanner per thread.
+/// Builds no tree and allocates nothing after `init`: about 60 KiB of fixed scratch, reused by
+/// every scan. Not Sendable by design: one scanner per thread.
 ///
 /// ## Choices that RFC 8259 leaves to the reader
 /// - Any value may be the whole text, with whitespace around it.

@@ -3,8 +3,8 @@ import GatewayCore
 /// The inside of JSON strings: escaping and unescaping. Appends to a caller's buffer and allocates
 /// only when that has to grow.
 package enum JSONString {
-  /// Appends `text` as a JSON string with its quotes. What is not UTF-8 becomes U+FFFD, one for each
-  /// maximal ill-formed piece.
+  /// Appends `text` as a JSON string with its quotes. What is not UTF-8 becomes U+FFFD, one for
+  /// each maximal ill-formed piece.
   package static func append(_ text: Span<UInt8>, to bytes: inout [UInt8]) {
     bytes.append(UInt8(ascii: "\""))
     appendEscaped(text, to: &bytes)

@@ -2,8 +2,8 @@
 package enum JSONVerdict: Hashable, Sendable {
   /// One JSON text by RFC 8259 that every decoder can read.
   case valid
-  /// One JSON text by RFC 8259, but some decoders refuse it, and with it the whole batch it would be
-  /// embedded in. Carries the first hazard met. Matches are as good as with `valid`.
+  /// One JSON text by RFC 8259, but some decoders refuse it, and with it the whole batch it would
+  /// be embedded in. Carries the first hazard met. Matches are as good as with `valid`.
   case hazardous(JSONHazard)
   /// Not JSON, from this byte on. There are no matches.
   case invalid(offset: Int)

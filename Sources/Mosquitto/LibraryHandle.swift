@@ -1,7 +1,7 @@
 // One `struct mosquitto`, used in the external-loop mode only. Nothing above this file calls C.
 //
-// Never called here: `mosquitto_loop`, `_loop_forever` and `_loop_start` (they write in the call that
-// reads), `_reconnect` and `_reinitialise` (a new connection gets a new handle).
+// Never called here: `mosquitto_loop`, `_loop_forever` and `_loop_start` (they write in the call
+// that reads), `_reconnect` and `_reinitialise` (a new connection gets a new handle).
 
 import CMosquitto
 import GatewayCore
@@ -20,11 +20,12 @@ final class LibraryHandle {
   /// Once per process; never undone, because other handles may live.
   private static let isReady: Bool = mosquitto_lib_init() == MOSQ_ERR_SUCCESS.rawValue
 
-  /// nil when the library refuses the client id or has no memory.
+  /// nil when the library refuses the client id or has no memory. An empty id asks the broker for
+  /// one, which needs `cleanStart`.
   init?(clientID: String, cleanStart: Bool, context: CallbackContext) {
     guard LibraryHandle.isReady else { return nil }
     let pointer = unsafe mosquitto_new(
-      clientID, cleanStart, Unmanaged.passUnretained(context).toOpaque())
+      clientID.isEmpty ? nil : clientID, cleanStart, Unmanaged.passUnretained(context).toOpaque())
     guard let pointer = unsafe pointer else { return nil }
     unsafe raw = pointer
     self.context = context
@@ -188,7 +189,8 @@ final class LibraryHandle {
     }
   }
 
-  /// Lends an array of C strings. A filter with a NUL is refused.
+  /// Lends an array of C strings. Refuses a filter with a NUL, and an empty one, for which a broker
+  /// would end the connection.
   private func withTerminated(
     _ texts: [String],
     _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> Int32
@@ -196,6 +198,7 @@ final class LibraryHandle {
     var bytes: [CChar] = []
     var starts: [Int] = []
     for text in texts {
+      if text.isEmpty { return LibraryResult(MOSQ_ERR_INVAL) }
       starts.append(bytes.count)
       for byte in text.utf8 {
         if byte == 0 { return LibraryResult(MOSQ_ERR_INVAL) }

@@ -1,5 +1,6 @@
-// libmosquitto's property lists, to and from MQTT 5 wire encoding (GatewayCore/MQTTProperties.swift).
-// The library hands texts out as malloc'ed copies only; each is freed here at once.
+// libmosquitto's property lists, to and from MQTT 5 wire encoding
+// (GatewayCore/MQTTProperties.swift). The library hands texts out as malloc'ed copies only; each is
+// freed here at once.
 
 import CMosquitto
 import GatewayCore
@@ -27,8 +28,8 @@ enum LibraryProperties {
     return unsafe list
   }
 
-  /// A property list for PUBLISH from wire encoding. `text` is room for terminated strings. The code
-  /// is the library's; the caller frees the list whatever the code.
+  /// A property list for PUBLISH from wire encoding. `text` is room for terminated strings. The
+  /// code is the library's; the caller frees the list whatever the code.
   static func makePublish(
     _ bytes: Span<UInt8>, text: inout [UInt8], list: inout OpaquePointer?
   ) -> Int32 {

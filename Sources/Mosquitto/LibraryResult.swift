@@ -7,6 +7,7 @@ struct LibraryResult {
   let systemCode: Int32
 
   static let success = LibraryResult(MOSQ_ERR_SUCCESS)
+  static let connectionLost = LibraryResult(MOSQ_ERR_CONN_LOST)
 
   init(code: Int32, systemCode: Int32) {
     self.code = code

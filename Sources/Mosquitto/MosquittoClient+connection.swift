@@ -7,7 +7,8 @@ import Platform
 
 extension MosquittoClient {
   /// A handle whose TCP connection stands. A name may have addresses of both families and the
-  /// library tries only the first that does not fail at once, so a name gets a second try with IPv4.
+  /// library tries only the first that does not fail at once, so a name gets a second try with
+  /// IPv4.
   func openTransport(
     to endpoint: BrokerEndpoint, until deadline: MonotonicTime
   ) throws(MosquittoError) -> LibraryHandle {
@@ -36,8 +37,11 @@ extension MosquittoClient {
     let handle = try makeHandle(for: endpoint)
     let started = handle.startConnection(endpoint, options: options, bindAddress: bindAddress)
     // Success or MOSQ_ERR_CONN_PENDING, which is negative.
-    guard started.code <= 0, let socket = handle.socket else { throw failure(started) }
-    let code = SocketWait.connected(socket, until: deadline)
+    guard started.code <= 0, let socket = handle.socket else {
+      throw started.isSystemFailure ? transportFailure(started.systemCode) : failure(started)
+    }
+    let code = SocketWait.connected(
+      socket, until: deadline, lastCode: started.systemCode)
     guard code == 0 else { throw transportFailure(code) }
     return handle
   }
@@ -151,6 +155,8 @@ extension MosquittoClient {
       switch code {
       case ECONNREFUSED: .portClosed
       case ETIMEDOUT: .timedOut
+      // With TLS the library writes as soon as TCP stands; what takes it badly is no TLS server.
+      case ECONNRESET, EPIPE, ENOTCONN: endpoint?.usesTLS == true ? .tlsFailed : .unreachable
       default: .unreachable
       }
     return MosquittoError(
@@ -170,12 +176,13 @@ extension MosquittoClient {
         .disconnectedByBroker, number: result.code, reason: reason, endpoint: endpoint,
         detail: "the broker ended the connection: \(reason)")
     }
-    if result.isSystemFailure && !context.isAccepted && socket == nil {
-      return transportFailure(result.systemCode)
-    }
     let cause = context.complaint.isEmpty ? result.text : "\(result.text) (\(context.complaint))"
+    // While TLS is being agreed on, the library reports a bad peer as a system error or a loss.
+    let isHandshake = endpoint?.usesTLS == true && !context.isAccepted
+    let isLoss = result.isSystemFailure || result.errorCode == .connectionLost
     return MosquittoError(
-      result.errorCode, number: result.code, systemCode: result.systemCode, endpoint: endpoint,
+      isLoss && isHandshake ? .tlsFailed : result.errorCode, number: result.code,
+      systemCode: result.systemCode, endpoint: endpoint,
       detail: cause)
   }
 }

@@ -2,15 +2,15 @@
 //
 // ## The deferred PUBACK
 // libmosquitto acknowledges before it tells us: for a QoS 1 PUBLISH it queues the PUBACK and then
-// calls back. In the external-loop mode the queue leaves only in `mosquitto_loop_write`, and that call
-// writes all of it. Hence the invariant this type keeps:
+// calls back. In the external-loop mode the queue leaves only in `mosquitto_loop_write`, and that
+// call writes all of it. Hence the invariant this type keeps:
 //
 //     Nothing is written while a received QoS 1 message is not known to be durable.
 //
 // Every received QoS 1 message is counted as held. `releaseAcknowledgements(committed:)` is the one
-// way to set the count back, and the caller states by it that all of them are durable; `flush()` and
-// all that writes trap while the count is not 0, in release builds too. Keepalive pings wait behind
-// the held PUBACKs as well: hold them for less than ¾ of the keepalive.
+// way to set the count back, and the caller states by it that all of them are durable; `flush()`
+// and all that writes trap while the count is not 0, in release builds too. Keepalive pings wait
+// behind the held PUBACKs as well: hold them for less than ¾ of the keepalive.
 //
 // ## The owner's loop
 //     poll(socket, readable; writable too if wantsWrite and heldAcknowledgements == 0)
@@ -24,8 +24,8 @@
 // again. `connect` starts over with a fresh handle.
 //
 // ## The process
-// SIGPIPE must be ignored (main() does it): OpenSSL writes with write(2). Name resolution blocks for as
-// long as resolv.conf says (by default 5 s for each server and attempt).
+// SIGPIPE must be ignored (main() does it): OpenSSL writes with write(2). Name resolution blocks
+// for as long as resolv.conf says (by default 5 s for each server and attempt).
 
 package import GatewayCore
 package import Logging
@@ -68,15 +68,17 @@ package struct MosquittoClient<Handler: MosquittoHandler>: ~Copyable {
   /// Whether the broker accepted this connection (CONNACK) and it still stands.
   package var isAccepted: Bool { handle != nil && context.isAccepted }
 
-  /// QoS 1 messages read whose PUBACK is queued and not released. Survives the loss of the connection,
-  /// so that the group being collected is still accounted for; a new `connect` sets it to 0.
+  /// QoS 1 messages read whose PUBACK is queued and not released. Survives the loss of the
+  /// connection, so that the group being collected is still accounted for; a new `connect` sets it
+  /// to 0.
   package var heldAcknowledgements: Int { context.heldAcknowledgements }
 
   // MARK: Connecting
 
-  /// Opens TCP to `options.endpoints[index]` and starts TLS and CONNECT, dropping any connection there
-  /// was. Blocks up to `connectTimeout` and the name resolution. CONNACK arrives by `read()`; when it
-  /// does not within `connectTimeout`, `misc()` throws. Secrets and certificates are read anew.
+  /// Opens TCP to `options.endpoints[index]` and starts TLS and CONNECT, dropping any connection
+  /// there was. Blocks up to `connectTimeout` and the name resolution. CONNACK arrives by `read()`;
+  /// when it does not within `connectTimeout`, `misc()` throws. Secrets and certificates are read
+  /// anew.
   package mutating func connect(endpoint index: Int) throws(MosquittoError) {
     precondition(options.endpoints.indices.contains(index), "an endpoint of the options")
     let endpoint = options.endpoints[index]
@@ -91,8 +93,9 @@ package struct MosquittoClient<Handler: MosquittoHandler>: ~Copyable {
     let opened = try openTransport(to: endpoint, until: deadline)
     handle = opened
     // Start of the TLS handshake where the library leaves it to loop_read (2.0.11).
-    if endpoint.usesTLS { try settle(opened.loopRead()) }
-    try flush()
+    if endpoint.usesTLS { _ = try readOnce() }
+    // A peer that sends messages before it was asked must not trap us.
+    if context.heldAcknowledgements == 0 { try flush() }
   }
 
   // MARK: Reading
@@ -103,10 +106,10 @@ package struct MosquittoClient<Handler: MosquittoHandler>: ~Copyable {
     _ = try readOnce()
   }
 
-  /// Reads until the connection is dry or `limit` messages came, whichever is first. True: there may be
-  /// more, and poll may not tell, so read again before polling. Also empties what OpenSSL has
-  /// decrypted already, for which poll never fires. A newer library may exceed the limit by what one of
-  /// its reads holds.
+  /// Reads until the connection is dry or `limit` messages came, whichever is first. True: there
+  /// may be more, and poll may not tell, so read again before polling. Also empties what OpenSSL has
+  /// decrypted already, for which poll never fires. One read of the library takes all of a TLS
+  /// record (16 KiB), so over TLS the limit may be exceeded by what one record holds.
   package mutating func readUntilDry(limit: Int) throws(MosquittoError) -> Bool {
     precondition(limit > 0, "a batch holds a message")
     let start = context.messageCount
@@ -121,22 +124,29 @@ package struct MosquittoClient<Handler: MosquittoHandler>: ~Copyable {
   }
 
   /// Whether the read brought something. EAGAIN alone proves nothing: the library leaves it behind
-  /// when its internal socket pair is full (one byte per queued packet, never drained in this mode), so
-  /// "dry" is EAGAIN without any callback. A packet without callback (PINGRESP) leaves errno 0.
+  /// when its internal socket pair is full (one byte per queued packet, never drained in this
+  /// mode), so "dry" is EAGAIN without any callback. A packet without callback (PINGRESP) leaves
+  /// errno 0.
   private mutating func readOnce() throws(MosquittoError) -> Bool {
     guard let handle else { throw notConnected() }
     isWriteFlagStale = false
     let before = context.eventCount
     let result = handle.loopRead()
     try settle(result)
-    return context.eventCount != before || !result.isWouldBlock
+    if context.eventCount != before { return true }
+    guard context.isAccepted else {
+      // In a TLS handshake the library takes a closed socket for one that is not ready.
+      if let socket, SocketWait.isEnded(socket) { try settle(LibraryResult.connectionLost) }
+      return false
+    }
+    return !result.isWouldBlock
   }
 
   // MARK: Writing
 
   /// States that all `count` held messages are durable, and sends their PUBACKs. `count` must be
-  /// `heldAcknowledgements`: the library cannot send some of them. Without a connection it only sets
-  /// the count back; the broker sends those messages again.
+  /// `heldAcknowledgements`: the library cannot send some of them. Without a connection it only
+  /// sets the count back; the broker sends those messages again.
   package mutating func releaseAcknowledgements(committed count: Int) throws(MosquittoError) {
     let held = context.heldAcknowledgements
     precondition(count == held, "all held messages are committed before any PUBACK leaves")
@@ -146,7 +156,8 @@ package struct MosquittoClient<Handler: MosquittoHandler>: ~Copyable {
     try flush()
   }
 
-  /// Writes what is queued, up to what the socket takes; the rest when it is writable (`wantsWrite`).
+  /// Writes what is queued, up to what the socket takes; the rest when it is writable
+  /// (`wantsWrite`).
   package mutating func flush() throws(MosquittoError) {
     precondition(
       context.heldAcknowledgements == 0,
@@ -177,9 +188,10 @@ package struct MosquittoClient<Handler: MosquittoHandler>: ~Copyable {
 
   // MARK: Packets (queued; `flush` sends them)
 
-  /// Queues SUBSCRIBE and returns its mid. Over MQTT 5 with retain-as-published and retain-handling 1
-  /// (retained messages only for a new subscription). Only while nothing is held. QoS 2 is refused: the
-  /// library keeps its payloads in memory between PUBREC and PUBREL, where a crash loses them.
+  /// Queues SUBSCRIBE and returns its mid. Over MQTT 5 with retain-as-published and retain-handling
+  /// 1 (retained messages only for a new subscription). Only while nothing is held. QoS 2 is
+  /// refused: the library keeps its payloads in memory between PUBREC and PUBREL, where a crash
+  /// loses them.
   package mutating func subscribe(
     _ filters: [String], quality: QualityOfService = .atLeastOnce
   ) throws(MosquittoError) -> Int32 {
@@ -216,8 +228,8 @@ package struct MosquittoClient<Handler: MosquittoHandler>: ~Copyable {
   }
 
   /// Queues a PUBLISH and returns its mid, by which `published` reports the PUBACK. The bytes are
-  /// copied. At most the broker's receive maximum may be un-acknowledged (over MQTT 3.1.1: the owner's
-  /// own window): beyond it the library holds publishes back in its own queue.
+  /// copied. At most the broker's receive maximum may be un-acknowledged (over MQTT 3.1.1: the
+  /// owner's own window): beyond it the library holds publishes back in its own queue.
   /// `properties` are wire encoding; not sent over MQTT 3.1.1, which has none.
   package mutating func publish(
     topic: Span<UInt8>, payload: Span<UInt8>, quality: QualityOfService = .atLeastOnce,

@@ -70,7 +70,7 @@ package struct MosquittoError: Error, Sendable, Hashable, CustomStringConvertibl
       "Check the firewall, and that this port speaks \(endpoint?.usesTLS == true ? "TLS" : "MQTT")."
     case .tlsFailed:
       "Check that the CA file signed the broker's certificate, that its names include the host, "
-        + "its dates, and that the port speaks TLS."
+        + "its dates, that the port speaks TLS, and the broker's log."
     case .brokerRefused: reasonAdvice
     case .disconnectedByBroker: reasonAdvice
     case .connectionLost: "Check the broker's log for this client id."

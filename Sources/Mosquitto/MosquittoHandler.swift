@@ -49,8 +49,8 @@ package protocol MosquittoHandler: AnyObject {
   func disconnected(_ reason: ReasonCode?)
 
   /// A PUBLISH. Its PUBACK, if it has QoS 1, is queued and held until `releaseAcknowledgements`.
-  /// The spans are lent for the call. `properties` are the content type, response topic, correlation
-  /// data, message expiry, payload format and user properties in the wire encoding of
+  /// The spans are lent for the call. `properties` are the content type, response topic,
+  /// correlation data, message expiry, payload format and user properties in the wire encoding of
   /// `MQTTPropertyReader`; empty over MQTT 3.1.1.
   func received(
     _ header: MessageHeader, topic: Span<UInt8>, payload: Span<UInt8>, properties: Span<UInt8>)

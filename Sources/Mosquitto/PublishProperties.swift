@@ -1,7 +1,7 @@
 import GatewayCore
 
-/// The MQTT 5 properties of a PUBLISH to send, kept in wire encoding so that one value is built once
-/// and used for any number of messages. MQTT 3.1.1 has none: there they are not sent.
+/// The MQTT 5 properties of a PUBLISH to send, kept in wire encoding so that one value is built
+/// once and used for any number of messages. MQTT 3.1.1 has none: there they are not sent.
 package struct PublishProperties: Sendable, Hashable {
   /// In the encoding of `MQTTPropertyReader`.
   package private(set) var bytes: [UInt8]

@@ -1,6 +1,6 @@
 import Glibc
 
-/// Owns one private directory (mode 0700) below TMPDIR or /tmp and removes it with all its content
+/// Owns one private directory (mode 0700) below TMPDIR or /var/tmp (on a disk even where /tmp is memory) and removes it with all its content
 /// when the owner goes, unless told to `keep` it. For tests, the demo and benchmarks.
 package struct TemporaryDirectory: ~Copyable, Sendable {
   package let path: String
@@ -8,7 +8,7 @@ package struct TemporaryDirectory: ~Copyable, Sendable {
   package var isKept = false
 
   package init(prefix: String) throws(SystemError) {
-    let parent = Environment.value(of: "TMPDIR") ?? "/tmp"
+    let parent = Environment.value(of: "TMPDIR") ?? "/var/tmp"
     var template = Array("\(parent)/\(prefix)-XXXXXX".utf8CString)
     let made = unsafe template.withUnsafeMutableBufferPointer { buffer in
       guard let base = buffer.baseAddress else { return false }

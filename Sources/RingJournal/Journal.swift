@@ -87,14 +87,17 @@ struct JournalOpening {
     guard (1...Limits.sinksPerRouteMax).contains(names.count) else {
       throw refuse("a route has 1 to \(Limits.sinksPerRouteMax) sinks, this one \(names.count)")
     }
-    guard Set(names).count == names.count else { throw refuse("the sinks' names must differ") }
+    guard Set(names).count == names.count else {
+      throw refuse("the names of a route's sinks must differ; rename one")
+    }
     for name in names
     where name.isEmpty || name.utf8.count > Limits.sinkNameByteCountMax {
       throw refuse("a sink's name has 1 to \(Limits.sinkNameByteCountMax) bytes: \(name)")
     }
     for name in [options.gatewayID, options.routeName]
     where name.isEmpty || name.utf8.count > Limits.identifierByteCountMax {
-      throw refuse("gateway id and route name have 1 to \(Limits.identifierByteCountMax) bytes")
+      throw refuse(
+        "the gateway's id and the route's name have 1 to \(Limits.identifierByteCountMax) bytes")
     }
     guard options.commitByteCountMax.rawValue >= Block.byteCount else {
       throw refuse("journal.commit.max_bytes is at least \(ByteCount(Block.byteCount))")
@@ -169,7 +172,7 @@ struct JournalOpening {
       !isStandard || options.capacity >= JournalOptions.capacityMin
     else {
       throw JournalError(
-        .badOptions, "journal.size is at least \(JournalOptions.capacityMin)")
+        .badOptions, "journal.size is at least \(JournalOptions.capacityMin); raise it")
     }
     guard options.commitByteCountMax.rawValue <= layout.groupByteCountMax else {
       throw JournalError(

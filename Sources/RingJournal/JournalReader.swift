@@ -176,7 +176,7 @@ package struct JournalReader: ~Copyable, Sendable {
       current.nextOffset = GroupHeader.byteCount
     }
     let (used, last) = (Int(current.header.usedByteCount), min(current.header.last, committed))
-    let boot = state.access.environment.bootID
+    let committedAt = current.header.committedAt(boot: state.access.environment.bootID)
     var position = self.position.rawValue
     let start = current.bufferOffset
     let end = buffer.withBytes(start..<start + used) { bytes -> WalkEnd in
@@ -187,7 +187,7 @@ package struct JournalReader: ~Copyable, Sendable {
         if current.nextSequence >= position {
           let record = JournalRecord(
             header, sequence: current.nextSequence, offset: current.nextOffset,
-            group: current.header, boot: boot)
+            group: current.header, committedAt: committedAt)
           guard body(record, bytes) else { return .stopped }
           position = current.nextSequence + 1
         }

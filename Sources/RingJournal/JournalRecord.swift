@@ -1,5 +1,4 @@
 package import GatewayCore
-import Platform
 
 /// What the caller of `append` decides about a record. The journal adds sequence, epoch and times,
 /// and sets the flag `clockSynchronised` itself.
@@ -72,7 +71,8 @@ package struct JournalRecord: Sendable {
   package let committedAt: MonotonicTime?
 
   init(
-    _ header: RecordHeader, sequence: UInt64, offset: Int, group: GroupHeader, boot: BootID
+    _ header: RecordHeader, sequence: UInt64, offset: Int, group: GroupHeader,
+    committedAt: MonotonicTime?
   ) {
     self.sequence = Sequence(sequence)
     epoch = Epoch(rawValue: group.epoch)
@@ -98,9 +98,7 @@ package struct JournalRecord: Sendable {
     let delta = Int64(header.receiveMicroseconds) * 1000
     received = WallTime(nanoseconds: group.wallBase &+ delta)
     receivedPowered = .nanoseconds(group.poweredBase &+ delta)
-    committedAt =
-      group.bootID == boot && boot != .unknown
-      ? MonotonicTime(nanoseconds: group.committedAt) : nil
+    self.committedAt = committedAt
   }
 }
 

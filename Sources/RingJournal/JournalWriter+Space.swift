@@ -6,11 +6,13 @@ extension JournalWriter {
   /// Makes sure that a group of `byteCount` bytes can be written at the head (or at the start of the
   /// region when it does not fit before the end), releasing the oldest groups that lie there. False:
   /// a required sink still needs one of them and the policy is to wait.
-  mutating func reserve(_ byteCount: Int) throws(JournalError) -> Bool {
+  mutating func reserve(
+    _ byteCount: Int, besideTail: Bool = false
+  ) throws(JournalError) -> Bool {
     let length = Block.roundUp(byteCount)
     if length <= reservedByteCount { return true }
     // A copy of the tail that goes down to P needs nothing new.
-    if let tail, tail.isUpper {
+    if let tail, tail.isUpper, !besideTail {
       precondition(length == Block.byteCount, "a tail is one block")
       return true
     }

@@ -129,7 +129,14 @@ package struct JournalWriter: ~Copyable, Sendable {
       payload: payload.count)
     let byteCount = header.byteCount
     if newRecordCount == 0 { beginGroup() }
-    if tail != nil && usedByteCount + byteCount > Block.byteCount { sealTail() }
+    if tail != nil && usedByteCount + byteCount > Block.byteCount {
+      // Sealing moves the new records to a group of their own, so its space comes first: should there
+      // be none, what was taken can still be committed as a copy of the tail.
+      let separate = GroupHeader.byteCount + usedByteCount - tailByteCount + byteCount
+      guard separate <= buffer.count else { return .groupFull }
+      guard try reserve(separate, besideTail: true) else { return .ringFull }
+      sealTail()
+    }
     guard usedByteCount + byteCount <= buffer.count else { return .groupFull }
     guard try reserve(usedByteCount + byteCount) else { return .ringFull }
     store(
@@ -145,9 +152,12 @@ package struct JournalWriter: ~Copyable, Sendable {
     _ draft: RecordDraft, topic: Int, idText: Int, properties: Int, payload: Int
   ) throws(JournalError) -> RecordHeader {
     var idCount = 0
+    var storedCount = 0
     switch draft.idText {
     case .absent: break
-    case .stored: idCount = idText
+    case .stored:
+      idCount = idText
+      storedCount = idText
     case .payload(let offset, let count):
       precondition(
         offset >= 0 && count >= 0 && offset + count <= payload, "the id text lies in the payload")
@@ -155,8 +165,7 @@ package struct JournalWriter: ~Copyable, Sendable {
     }
     precondition(idCount <= MessageIDText.byteCountMax, "longer ids become a digest")
     let total = RecordHeader.byteCount(
-      topic: topic, storedID: draft.idText == .stored ? idCount : 0, properties: properties,
-      payload: payload)
+      topic: topic, storedID: storedCount, properties: properties, payload: payload)
     guard topic <= Limits.topicByteCountMax, properties <= Int(UInt16.max),
       GroupHeader.byteCount + total <= buffer.count
     else {
@@ -213,7 +222,7 @@ package struct JournalWriter: ~Copyable, Sendable {
       var offset = RecordHeader.byteCount
       bytes.store(topic, at: offset)
       offset += topic.count
-      if header.idText == .stored {
+      if case .stored = header.idText {
         bytes.store(idText, at: offset)
         offset += idText.count
       }

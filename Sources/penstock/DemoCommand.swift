@@ -31,9 +31,8 @@ struct DemoCommand: ParsableCommand {
     guard (10...20_000).contains(rate) else { throw ValidationError("--rate is 10 to 20000") }
     guard (1...1000).contains(pumps) else { throw ValidationError("--pumps is 1 to 1000") }
     guard seconds * rate <= DeliveryAudit.messageCountMaxDefault else {
-      throw ValidationError(
-        "the audit holds \(DeliveryAudit.messageCountMaxDefault) messages; lower --seconds or --rate"
-      )
+      let limit = DeliveryAudit.messageCountMaxDefault
+      throw ValidationError("the audit holds \(limit) messages; lower --seconds or --rate")
     }
   }
 
@@ -53,8 +52,9 @@ struct DemoCommand: ParsableCommand {
     }
     let result: DemoResult
     do {
-      let demo = Demo(
-        options: options, interruption: try Interruption.install(), output: output)
+      let interruption = try WakeUp()
+      try TerminationSignal.onFirst { interruption.signal() }
+      let demo = Demo(options: options, interruption: interruption, output: output)
       result = try demo.run()
     } catch is DemoInterrupted {
       Console.error("penstock: interrupted; brokers, agent and directories are gone")

@@ -17,7 +17,8 @@ struct Penstock: AsyncParsableCommand {
       """,
     version: Version.text,
     subcommands: [
-      RunCommand.self, CheckConfigCommand.self, VersionCommand.self,
+      RunCommand.self, CheckConfigCommand.self, JournalCommand.self, SimulateCommand.self,
+      PublishCommand.self, SubscribeCommand.self, DemoCommand.self, VersionCommand.self,
     ])
 
   static func main() async {

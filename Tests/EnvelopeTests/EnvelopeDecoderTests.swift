@@ -1,6 +1,7 @@
-// Goal: whatever arrives is decoded or refused with a reason, within the limits; an envelope that does
-// not account for its sequences is never taken for a good one. Method: every member missing, twice and
-// wrong; every truncation; seeded mutations, plain and compressed; bombs. Cannot show: memory use.
+// Goal: whatever arrives is decoded or refused with a reason, within the limits; an envelope that
+// does not account for its sequences is never taken for a good one. Method: every member missing,
+// twice and wrong; every truncation; seeded mutations, plain and compressed; bombs. Cannot show:
+// memory use.
 
 import Envelope
 import GatewayCore

@@ -1,5 +1,5 @@
-// Goal: the wire format of Envelope.swift, to the byte, and back. Method: golden files, round trips of
-// seeded records through every form a payload can take, and the encoder's own accounting. Cannot
+// Goal: the wire format of Envelope.swift, to the byte, and back. Method: golden files, round trips
+// of seeded records through every form a payload can take, and the encoder's own accounting. Cannot
 // show: that another language's CloudEvents library agrees.
 
 import Envelope

@@ -82,8 +82,11 @@ import Upstream
       routes:
         - {name: a, from: field, subscribe: [x/+, x/y], to: [{name: c, broker: central}]}
         - {name: b, from: field, subscribe: [x/#], to: [{name: c, broker: central}]}
-        - {name: d, from: field, subscribe: [out/a], to: [{name: c, broker: central}]}
-        - {name: e, from: field, subscribe: [q], to: [{name: c, broker: field, topic: out/a}]}
+        - {name: d, from: field, subscribe: [out/q], to: [{name: c, broker: central}]}
+        - name: e
+          from: field
+          subscribe: [q]
+          to: [{name: c, broker: field, format: raw, topic_map: {add_prefix: out/}}]
       """
     let warnings = try parse(text, availability: .everything).warnings.map(\.keyPath)
     #expect(

@@ -1,7 +1,7 @@
-// Goal: what is right is accepted, what is wrong is refused with exactly the words that help. Method:
-// one small file per case; beside each wrong one stand the diagnostics it must produce, all of them.
-// PENSTOCK_RECORD=1 writes those files anew: read the difference before keeping it. Cannot show: that
-// the words are understood.
+// Goal: what is right is accepted, what is wrong is refused with exactly the words that help.
+// Method: one small file per case; beside each wrong one stand the diagnostics it must produce, all
+// of them. PENSTOCK_RECORD=1 writes those files anew: read the difference before keeping it. Cannot
+// show: that the words are understood.
 
 import GatewayConfiguration
 import Platform

@@ -1,6 +1,6 @@
 // Goal: the files in edge-config/ are the documentation, so they must be true. Method: every one is
-// parsed; every default documented there is uncommented and must change nothing; every example must be
-// accepted; every key of the schema must be documented; the broker files start a real Mosquitto.
+// parsed; every default documented there is uncommented and must change nothing; every example must
+// be accepted; every key of the schema must be documented; the broker files start a real Mosquitto.
 // Cannot show: that the prose beside a key is right.
 
 import Deduplication
@@ -90,6 +90,13 @@ private struct Reference {
     #expect(reference.lines.count(where: Reference.isDefault) > 40)
     let plain = try parse(reference.lines.joined(separator: "\n")).options
     #expect(try parse(reference.withDefaults, file: "penstock.yaml").options == plain)
+    // Negative control: the comparison sees a default that is documented wrongly.
+    for (right, wrong) in [("60s", "61s"), ("20ms", "21ms"), ("zstd", "none"), ("16MiB", "17MiB")] {
+      let lines = reference.withDefaults.split(separator: "\n").map { line in
+        line.hasSuffix(": \(right)") ? String(line.dropLast(right.count)) + wrong : String(line)
+      }
+      #expect(try parse(lines.joined(separator: "\n")).options != plain)
+    }
   }
 
   @Test("an untouched configuration holds the default option structs")
@@ -212,7 +219,10 @@ private struct Reference {
       if process.exitStatus == nil {
         #expect(try process.stop(atMost: .seconds(20)) == .exited(code: 0))
         let said = try Repository.text(log)
-        #expect(!said.contains("Error") && !said.contains("Warning"), "\(said)")
+        let complaints = said.split(separator: "\n").filter {
+          $0.contains("Error") || ($0.contains("Warning") && !$0.contains("run as root"))
+        }
+        #expect(complaints == [])
         return
       }
       // Somebody else took the port in between; anything else is a fault of the file.

@@ -44,6 +44,7 @@ import Upstream
   func suggestions() {
     let keys = ["max_records", "max_bytes", "max_delay"]
     #expect(Suggestion.nearest(to: "max_record", among: keys) == "max_records")
+    #expect(Suggestion.nearest(to: "form", among: ["name", "from", "to"]) == "from")
     #expect(Suggestion.nearest(to: "Max-Bytes", among: keys) == "max_bytes")
     #expect(Suggestion.nearest(to: "colour", among: keys) == nil)
     #expect(Suggestion.nearest(to: String(repeating: "x", count: 5_000), among: keys) == nil)

@@ -1,4 +1,5 @@
-// Goal: pointers follow RFC 6901. Method: the document of its section 5, edge cases, and duplicates.
+// Goal: pointers follow RFC 6901. Method: the document of its section 5, edge cases, and
+// duplicates.
 
 import GatewayCore
 import JSONScanning

@@ -1,6 +1,6 @@
 // Goal: the scanner accepts exactly RFC 8259 in valid UTF-8, names every hazard, and finds what
-// pointers name. Method: hand-written accept and reject cases, byte by byte where text cannot say it;
-// seeded mutations for robustness. Cannot show: agreement with some other parser.
+// pointers name. Method: hand-written accept and reject cases, byte by byte where text cannot say
+// it; seeded mutations for robustness. Cannot show: agreement with some other parser.
 
 import JSONScanning
 import Testing

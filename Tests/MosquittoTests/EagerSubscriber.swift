@@ -2,8 +2,8 @@ import CMosquitto
 import Glibc
 import TestSupport
 
-/// What the client must not be: a handle that reads in its own loop but without external threading, as
-/// a straightforward use of libmosquitto would. The negative control.
+/// What the client must not be: a handle that reads in its own loop but without external threading,
+/// as a straightforward use of libmosquitto would. The negative control.
 @safe
 final class EagerSubscriber {
   private let handle: OpaquePointer

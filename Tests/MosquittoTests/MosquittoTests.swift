@@ -56,17 +56,24 @@ extension MosquittoClient where Handler == Recorder {
   ) throws {
     let wakeUp = try WakeUp()
     let deadline = Deadline(in: limit)
-    while !condition() {
+    while true {
+      if holding == .release { try releaseHeld() }
+      if condition() { return }
       guard !deadline.isOver else { throw TestFailure("the awaited event did not come") }
       let canWrite = heldAcknowledgements == 0
       let ready = Poll.wait(
         socket: socket, forWriting: wantsWrite && canWrite, wakeUp: wakeUp,
         timeout: min(deadline.left, .milliseconds(200)))
       if ready.socketReadable { while try readUntilDry(limit: 500) {} }
-      if holding == .release { try releaseAcknowledgements(committed: heldAcknowledgements) }
+      if holding == .release { try releaseHeld() }
       if wantsWrite && heldAcknowledgements == 0 { try flush() }
       try misc()
     }
+  }
+
+  /// States that everything held is durable.
+  mutating func releaseHeld() throws {
+    if heldAcknowledgements > 0 { try releaseAcknowledgements(committed: heldAcknowledgements) }
   }
 
   /// Connects and waits for CONNACK.
@@ -117,4 +124,11 @@ func publish(_ count: Int, to topic: String, port: UInt16) throws {
   try client.flush()
   try client.drive { recorder.published.count == count }
   try client.disconnect()
+}
+
+/// PUBACKs of `gateway` that the broker has logged.
+func acknowledgementCount(in path: String) -> Int {
+  let bytes = (try? File.readSmall(path, byteCountMax: 256 << 20)) ?? []
+  return String(decoding: bytes, as: UTF8.self).split(separator: "\n")
+    .count { $0.contains("Received PUBACK from gateway") }
 }

@@ -13,6 +13,8 @@ final class SimulatedDisk: Disk {
     case everything
     /// Each sector on its own.
     case sectors
+    /// As `sectors`, and some of the kept ones hold noise.
+    case garbled
   }
 
   struct Content: Sendable {
@@ -57,11 +59,20 @@ final class SimulatedDisk: Disk {
         guard var content = state.files[path] else { continue }
         let share = Double.random(in: 0...1, using: &generator)
         for write in content.pending {
+          var write = write
+          if survival == .garbled {
+            for start in stride(from: 0, to: write.bytes.count, by: SimulatedDisk.sectorByteCount)
+            where Int.random(in: 0..<8, using: &generator) == 0 {
+              for index in start..<min(start + SimulatedDisk.sectorByteCount, write.bytes.count) {
+                write.bytes[index] = UInt8.random(in: 0...255, using: &generator)
+              }
+            }
+          }
           SimulatedDisk.land(write, in: &content.durable) {
             switch survival {
             case .nothing: false
             case .everything: true
-            case .sectors: Double.random(in: 0...1, using: &generator) < share
+            case .sectors, .garbled: Double.random(in: 0...1, using: &generator) < share
             }
           }
         }

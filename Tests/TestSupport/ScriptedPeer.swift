@@ -1,17 +1,27 @@
 import Glibc
 import Platform
 
-/// Something on a loopback port that is no broker: it takes one connection, waits for the first bytes,
-/// answers with fixed ones and then stays silent until the owner goes. For what a real broker will not
-/// do on demand.
+/// Something on a loopback port that is no broker: it takes one connection, waits for the first
+/// bytes, answers with fixed ones and then stays silent until the owner goes. For what a real
+/// broker will not do on demand.
 package struct ScriptedPeer: ~Copyable {
   package let port: UInt16
   private let listener: FileDescriptor
   private let stop: WakeUp
 
-  /// `answer` nil never even accepts: the listener's queue of one is filled, so that a connect hangs.
+  /// `answer` nil never even accepts: the listener's queue of one is filled, so that a connect
+  /// hangs.
   package init(answer: [UInt8]?) throws {
+    let stop = try WakeUp()
     let port = try Loopback.freePort()
+    let listener = try Self.listen(port: port, queueLength: answer == nil ? 0 : 1)
+    if let answer { Self.serve(listener.raw, answer: answer, until: stop) }
+    self.port = port
+    self.listener = listener
+    self.stop = stop
+  }
+
+  private static func listen(port: UInt16, queueLength: Int32) throws -> FileDescriptor {
     let raw = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
     guard raw >= 0 else { throw TestFailure("socket") }
     let listener = FileDescriptor(owning: raw)
@@ -24,17 +34,16 @@ package struct ScriptedPeer: ~Copyable {
         unsafe bind(raw, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
       }
     }
-    guard bound == 0, listen(raw, answer == nil ? 0 : 1) == 0 else { throw TestFailure("listen") }
-    self.port = port
-    self.listener = listener
-    let stop = try WakeUp()
-    self.stop = stop
-    guard let answer else { return }
+    guard bound == 0, Glibc.listen(raw, queueLength) == 0 else { throw TestFailure("listen") }
+    return listener
+  }
+
+  private static func serve(_ raw: Int32, answer: [UInt8], until stop: WakeUp) {
     Thread.start(name: "scripted-peer") {
       guard Poll.wait(socket: raw, wakeUp: stop, timeout: .seconds(60)).socketReadable else {
         return
       }
-      let accepted = unsafe accept(raw, nil, nil)
+      let accepted = accept(raw, nil, nil)
       guard accepted >= 0 else { return }
       let connection = FileDescriptor(owning: accepted)
       var request = [UInt8](repeating: 0, count: 4096)

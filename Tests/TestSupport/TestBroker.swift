@@ -1,9 +1,9 @@
 import Glibc
 package import Platform
 
-/// A real Mosquitto broker for one test: own process, directory and loopback port, everything logged.
-/// The process and the directory go with the owner. (The broker of the audit can do more; it stands
-/// above the modules whose tests need this one.)
+/// A real Mosquitto broker for one test: own process, directory and loopback port, everything
+/// logged. The process and the directory go with the owner. (The broker of the audit can do more;
+/// it stands above the modules whose tests need this one.)
 package struct TestBroker: ~Copyable, Sendable {
   package let port: UInt16
   package let directory: TemporaryDirectory
@@ -11,8 +11,8 @@ package struct TestBroker: ~Copyable, Sendable {
 
   package var logPath: String { "\(directory.path)/log" }
 
-  /// Starts a broker and waits until it runs. `makeConfiguration` gets the directory and returns lines
-  /// to add; without a `listener` option it may not name, because the port is ours.
+  /// Starts a broker and waits until it runs. `makeConfiguration` gets the directory and returns
+  /// lines to add; without a `listener` option it may not name, because the port is ours.
   package init(_ makeConfiguration: (_ directory: String) throws -> String = { _ in "" }) throws {
     let directory = try TemporaryDirectory(prefix: "penstock-test-broker")
     let extra = try makeConfiguration(directory.path)
@@ -74,7 +74,9 @@ package struct TestBroker: ~Copyable, Sendable {
   ) throws {
     let deadline = Deadline(in: limit)
     while !condition(log) {
-      guard !deadline.isOver else { throw TestFailure("not in the broker's log:\n\(log.suffix(4000))") }
+      guard !deadline.isOver else {
+        throw TestFailure("not in the broker's log:\n\(log.suffix(4000))")
+      }
       // Paced by the one thing that may also go wrong: the end of the broker.
       _ = poll(nil, 0, 2)
     }

@@ -12,7 +12,7 @@ private func time(_ milliseconds: Int64) -> MonotonicTime {
   MonotonicTime(nanoseconds: milliseconds * 1_000_000)
 }
 
-private func range(_ first: UInt64, _ last: UInt64) -> SequenceRange {
+private func batchRange(_ first: UInt64, _ last: UInt64) -> SequenceRange {
   SequenceRange(Sequence(first), Sequence(last))
 }
 
@@ -30,7 +30,7 @@ extension DeliveryWindow<String> {
   fileprivate mutating func fillAndSend(_ count: Int) {
     for index in 0..<count {
       let first = UInt64(index * 10 + 1)
-      add("batch \(index)", range: range(first, first + 9), recordCount: 10)
+      add("batch \(index)", range: batchRange(first, first + 9), recordCount: 10)
       sent(index, mid: Int32(index + 1), at: time(0))
     }
   }
@@ -86,7 +86,7 @@ extension DeliveryWindow<String> {
   func refusalResendsInOrder() {
     var window = window()
     window.fillAndSend(3)
-    window.add("batch 3", range: range(31, 40), recordCount: 10)
+    window.add("batch 3", range: batchRange(31, 40), recordCount: 10)
     _ = window.answered(mid: 2, reason: .quotaExceeded, now: time(1))
     #expect(window.nextStep(now: time(1)) == .wait(until: time(30_000)))
     #expect(window.answered(mid: 1, reason: .success, now: time(2)).advanced == Sequence(10))
@@ -175,7 +175,7 @@ extension DeliveryWindow<String> {
     window.connected(outstandingMax: 2)
     for index in 0..<4 {
       let first = UInt64(index * 10 + 1)
-      window.add("batch \(index)", range: range(first, first + 9), recordCount: 10)
+      window.add("batch \(index)", range: batchRange(first, first + 9), recordCount: 10)
     }
     var sentCount = 0
     while case .send(let index) = window.nextStep(now: time(0)) {
@@ -217,7 +217,7 @@ extension DeliveryWindow<String> {
       now += 5
       switch window.nextStep(now: time(now)) {
       case .fill where Bool.random(using: &generator):
-        window.add("\(nextBatch)", range: range(nextBatch * 10 + 1, nextBatch * 10 + 10), recordCount: 1)
+        window.add("\(nextBatch)", range: batchRange(nextBatch * 10 + 1, nextBatch * 10 + 10), recordCount: 1)
         nextBatch += 1
       case .send(let index):
         outstanding.append((nextMid, UInt64(window[index]) ?? .max))

@@ -30,9 +30,9 @@ enum DurableConsumer {
     let opened = try Journal.open(
       path: "\(arguments[3])/telemetry.journal", options: journalOptions,
       progress: { _ in },
-      recovered: { window.insert($0.idHash, digest: $0.payloadDigest) })
+      recovered: { record, _ in window.insert(record.idHash, digest: record.payloadDigest) })
     window.commit()
-    let writer = opened.take()
+    let writer = opened.takeWriter()
     let journal = writer.state
     let intake = Intake(
       options: options, writer: writer, window: window,
@@ -62,10 +62,10 @@ enum DurableConsumer {
           first = (committed, Clock.monotonic(), Usage.processSeconds())
         }
         if committed >= count, let first {
-          let seconds = Clock.monotonic().since(first.at).seconds
+          let elapsed = seconds(since: first.at)
           let cpu = Usage.processSeconds() - first.cpu
           Console.line(
-            "\(committed - first.committed) \(seconds) \(cpu) \(Usage.status("VmHWM"))")
+            "\(committed - first.committed) \(elapsed) \(cpu) \(Usage.status("VmHWM"))")
           control.advance(to: .close)
           return
         }

@@ -53,7 +53,7 @@ enum IngestBenchmark {
     options.persistence = false
     var broker = try BrokerProcess(name: "bench", options: options)
     try broker.start()
-    let directory = try TemporaryDirectory(prefix: "penstock-bench", parent: "/var/tmp")
+    let directory = try TemporaryDirectory(prefix: "penstock-bench")
     let output = "\(directory.path)/output"
     let data = try directory.makeSubdirectory("data")
     let port = "\(broker.port)"
@@ -66,7 +66,7 @@ enum IngestBenchmark {
     var publisher = try ChildProcess(
       executable: sibling("load-publisher"),
       arguments: [port, "\(messages)", "\(payloadByteCount)", "r\(round)"])
-    guard try consumer.wait(atMost: .seconds(120)) == .exited(code: 0) else {
+    guard let status = try consumer.wait(atMost: .seconds(120)), status == .exited(code: 0) else {
       throw BenchmarkError("the \(durable ? "durable" : "bare") subscriber did not finish")
     }
     _ = try publisher.wait(atMost: .seconds(30))

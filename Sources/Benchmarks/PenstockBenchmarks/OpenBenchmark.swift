@@ -10,7 +10,7 @@ enum OpenBenchmark {
   static let rounds = 7
 
   static func run() throws {
-    let directory = try TemporaryDirectory(prefix: "penstock-bench", parent: "/var/tmp")
+    let directory = try TemporaryDirectory(prefix: "penstock-bench")
     let path = "\(directory.path)/telemetry.journal"
     let options = JournalOptions(
       gatewayID: "bench", routeName: "telemetry", sinks: [JournalSink(name: "central")])
@@ -23,9 +23,10 @@ enum OpenBenchmark {
       let open = try open(path, options)
       ratios.append(read / open)
       peak = max(peak, Usage.status("VmHWM"))
+      let rate = { (seconds: Double) in Int(Double(byteCount) / seconds / 1e6) }
       Console.line(
-        "  round \(round): sequential read \(Int(Double(byteCount) / read / 1e6)) MB/s · open "
-          + "\(Int(Double(byteCount) / open / 1e6)) MB/s · \((read / open).short) ×")
+        "  round \(round): sequential read \(rate(read)) MB/s · open \(rate(open)) MB/s · "
+          + "\((read / open).short) ×")
     }
     Console.line(
       "open: a full ring of \(options.capacity): median \(ratios.median.short) × the rate of a "
@@ -35,14 +36,14 @@ enum OpenBenchmark {
   /// Commits records until the ring is full.
   private static func fill(_ path: String, _ options: JournalOptions) throws {
     var writer = try Journal.open(
-      path: path, options: options, progress: { _ in }, recovered: { _ in }
-    ).take()
+      path: path, options: options, progress: { _ in }
+    ).takeWriter()
     let topic = Array("pumps/ND01/metrics".utf8)
     let payload = [UInt8](repeating: UInt8(ascii: "x"), count: 200)
     var index: UInt64 = 0
     filling: while true {
       let draft = RecordDraft(
-        flags: .json, idHash: MessageIDHash(high: index &* 0x9E37_79B9_7F4A_7C15, low: index + 1),
+        flags: .json, idHash: DeduplicationBenchmark.hash(index),
         payloadDigest: index, receivedMonotonic: Clock.monotonic())
       switch try writer.append(
         draft, topic: topic.span, idText: Span(), properties: Span(), payload: payload.span)
@@ -62,9 +63,9 @@ enum OpenBenchmark {
       capacity: DeduplicationOptions(selector: .none).window(ringCapacity: options.capacity))
     var writer = try Journal.open(
       path: path, options: options, progress: { _ in },
-      recovered: { window.insert($0.idHash, digest: $0.payloadDigest) }
-    ).take()
-    let seconds = Clock.monotonic().since(start).seconds
+      recovered: { record, _ in window.insert(record.idHash, digest: record.payloadDigest) }
+    ).takeWriter()
+    let seconds = seconds(since: start)
     guard window.count > 0 else { throw BenchmarkError("nothing was recovered") }
     try writer.close()
     return seconds
@@ -86,6 +87,6 @@ enum OpenBenchmark {
       guard count > 0 else { throw SystemError("pread") }
       offset += count
     }
-    return Clock.monotonic().since(start).seconds
+    return seconds(since: start)
   }
 }

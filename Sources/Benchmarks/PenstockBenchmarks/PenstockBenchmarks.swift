@@ -8,6 +8,7 @@
 //
 // `consume-durable` is the child process of `ingest` and `memory`.
 
+import GatewayCore
 import Glibc
 import Platform
 
@@ -44,6 +45,11 @@ struct BenchmarkError: Error, CustomStringConvertible {
   init(_ description: String) { self.description = description }
 }
 
+/// Seconds as a number, for ratios.
+func seconds(since start: MonotonicTime) -> Double {
+  Double(Clock.monotonic().since(start).nanoseconds) / 1e9
+}
+
 extension [Double] {
   /// The value below which this part of the sorted values lies (nearest rank).
   func quantile(_ part: Double) -> Double {
@@ -67,7 +73,7 @@ struct Usage {
   /// User and system time of all threads, seconds.
   static func processSeconds() -> Double {
     var usage = rusage()
-    unsafe getrusage(RUSAGE_SELF, &usage)
+    unsafe getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
     return Double(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec)
       + Double(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6
   }

@@ -13,6 +13,16 @@ extension Span where Element == UInt8 {
     unsafe Value(littleEndian: bytes.unsafeLoadUnaligned(fromByteOffset: offset, as: Value.self))
   }
 
+  /// The same for a place that the caller has already checked to be inside: a record has eleven
+  /// fields, and one check is enough for all of them.
+  @inline(__always)
+  func loadChecked<Value: FixedWidthInteger & BitwiseCopyable>(
+    at offset: Int, as type: Value.Type = Value.self
+  ) -> Value {
+    unsafe Value(
+      littleEndian: bytes.unsafeLoadUnaligned(fromUncheckedByteOffset: offset, as: Value.self))
+  }
+
   /// UTF-8 text; what is not UTF-8 becomes U+FFFD.
   func text(at offset: Int, count: Int) -> String {
     String(decoding: extracting(offset..<offset + count))

@@ -151,6 +151,11 @@ struct GroupHeader: Sendable {
     return header
   }
 
+  /// When it was committed, on this boot's monotonic clock; nil from another boot.
+  func committedAt(boot: BootID) -> MonotonicTime? {
+    bootID == boot && boot != .unknown ? MonotonicTime(nanoseconds: committedAt) : nil
+  }
+
   /// Condition 5. `bytes` begins with this header and holds at least its byte count.
   func bodyIsIntact(_ bytes: Span<UInt8>, seed: UInt32) -> Bool {
     Checksum.crc32c(

@@ -36,7 +36,8 @@ struct RecordHeader {
   var idHash: MessageIDHash
   var payloadDigest: UInt64
 
-  var storedIDByteCount: Int { idText == .stored ? idTextByteCount : 0 }
+  // A pattern, not `==`: comparing an enum of another module costs a generic call per record.
+  var storedIDByteCount: Int { if case .stored = idText { idTextByteCount } else { 0 } }
 
   /// Header, bytes and padding.
   var byteCount: Int {
@@ -77,29 +78,31 @@ struct RecordHeader {
   /// not ours.
   static func decode(_ bytes: Span<UInt8>, at offset: Int, end: Int) -> RecordHeader? {
     guard end <= bytes.count, offset >= 0, offset + byteCount <= end,
-      let kind = RecordKind(rawValue: bytes[offset])
+      let kind = RecordKind(rawValue: bytes.loadChecked(at: offset, as: UInt8.self))
     else { return nil }
-    let idCount = Int(bytes[offset + 13])
-    let payloadCount = Int(bytes.load(at: offset + 4, as: UInt32.self))
+    let idCount = Int(bytes.loadChecked(at: offset + 13, as: UInt8.self))
+    let payloadCount = Int(bytes.loadChecked(at: offset + 4, as: UInt32.self))
     let idText: MessageIDText
-    switch bytes[offset + 12] {
+    switch bytes.loadChecked(at: offset + 12, as: UInt8.self) {
     case 0: idText = .absent
     case 1:
-      let start = Int(bytes.load(at: offset + 16, as: UInt32.self))
+      let start = Int(bytes.loadChecked(at: offset + 16, as: UInt32.self))
       guard start + idCount <= payloadCount else { return nil }
       idText = .payload(offset: start, count: idCount)
     case 2: idText = .stored
     default: return nil
     }
     let header = RecordHeader(
-      kind: kind, reason: DeadLetterReason(rawValue: bytes[offset + 1]),
-      flags: RecordFlags(rawValue: bytes.load(at: offset + 2)), payloadByteCount: payloadCount,
-      topicByteCount: Int(bytes.load(at: offset + 8, as: UInt16.self)),
-      propertiesByteCount: Int(bytes.load(at: offset + 10, as: UInt16.self)), idText: idText,
-      idTextByteCount: idCount, receiveMicroseconds: bytes.load(at: offset + 20),
+      kind: kind,
+      reason: DeadLetterReason(rawValue: bytes.loadChecked(at: offset + 1, as: UInt8.self)),
+      flags: RecordFlags(rawValue: bytes.loadChecked(at: offset + 2)),
+      payloadByteCount: payloadCount,
+      topicByteCount: Int(bytes.loadChecked(at: offset + 8, as: UInt16.self)),
+      propertiesByteCount: Int(bytes.loadChecked(at: offset + 10, as: UInt16.self)), idText: idText,
+      idTextByteCount: idCount, receiveMicroseconds: bytes.loadChecked(at: offset + 20),
       idHash: MessageIDHash(
-        high: bytes.load(at: offset + 24), low: bytes.load(at: offset + 32)),
-      payloadDigest: bytes.load(at: offset + 40))
+        high: bytes.loadChecked(at: offset + 24), low: bytes.loadChecked(at: offset + 32)),
+      payloadDigest: bytes.loadChecked(at: offset + 40))
     guard offset + header.byteCount <= end else { return nil }
     return header
   }

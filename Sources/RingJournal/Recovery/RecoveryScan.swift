@@ -34,6 +34,8 @@ struct RecoveryScan: ~Copyable {
   private var window: AlignedBuffer
   /// File offsets whose bytes are in the window, from its start.
   private var windowed: Range<Int> = 0..<0
+  /// Nothing beyond is of interest, except the rest of a group that begins before.
+  private var readLimit = 0
 
   private static let windowByteCount = 4 << 20
   /// More damaged headers than this are not remembered: a table of them must not fill the memory.
@@ -75,7 +77,9 @@ struct RecoveryScan: ~Copyable {
   mutating func visitRest(
     of kept: [GroupEntry], _ visit: (JournalRecord, Span<UInt8>) -> Void
   ) {
+    let newestEnd = kept.last?.end ?? 0
     for entry in kept where entry.last > visitedThrough {
+      readLimit = entry.offset < newestEnd ? newestEnd : layout.dataEnd
       fill(entry.offset, byteCount: entry.occupiedByteCount)
       guard let (header, isIntact) = inspect(entry.offset), isIntact,
         header.number == entry.number
@@ -88,6 +92,7 @@ struct RecoveryScan: ~Copyable {
     _ range: Range<Int>, _ visit: (JournalRecord, Span<UInt8>) -> Void
   ) {
     var offset = range.lowerBound
+    readLimit = range.upperBound
     while offset < range.upperBound {
       fill(offset, byteCount: Block.byteCount)
       guard let (header, isIntact) = inspect(offset) else {
@@ -140,7 +145,8 @@ struct RecoveryScan: ~Copyable {
   ) {
     let start = group.offset - windowed.lowerBound
     let used = Int(group.usedByteCount)
-    let (boot, through) = (self.boot, visitedThrough)
+    let through = visitedThrough
+    let committedAt = group.committedAt(boot: boot)
     visitedThrough = max(through, group.last)
     window.withBytes(start..<start + used) { bytes in
       var offset = GroupHeader.byteCount
@@ -149,7 +155,9 @@ struct RecoveryScan: ~Copyable {
         guard let header = RecordHeader.decode(bytes, at: offset, end: used) else { return }
         if sequence > through {
           visit(
-            JournalRecord(header, sequence: sequence, offset: offset, group: group, boot: boot),
+            JournalRecord(
+              header, sequence: sequence, offset: offset, group: group,
+              committedAt: committedAt),
             bytes)
         }
         offset += header.byteCount
@@ -171,8 +179,8 @@ struct RecoveryScan: ~Copyable {
     } else {
       windowed = offset..<offset
     }
-    let wanted = min(layout.dataEnd, offset + window.count)
-    readAhead(through: wanted)
+    let wanted = max(offset + byteCount, min(readLimit, offset + window.count))
+    readAhead(through: min(wanted, layout.dataEnd))
   }
 
   private mutating func readAhead(through end: Int) {

@@ -1,0 +1,76 @@
+// Goal: readers on their own threads see every record once and in order while the writer flips
+// tails, wraps and waits for them. Method: real threads, the simulated disk, a deadline. Cannot
+// show: every interleaving.
+import GatewayCore
+import Platform
+import RingJournal
+import Synchronization
+import Testing
+
+@Suite("Reader threads")
+struct ThreadTests {
+  static let recordCount: UInt64 = 3000
+
+  @Test("readers beside a writer lose, repeat and reorder nothing")
+  func beside() async throws {
+    let kit = JournalKit(
+      blocks: 32, commit: .kibibytes(16), sinks: [.central, JournalSink(name: "second")])
+    var journal = try kit.open()
+    let state = journal.state
+    async let first = Thread.run(name: "reader-1") { try ThreadTests.read(state, sink: 0) }
+    async let second = Thread.run(name: "reader-2") { try ThreadTests.read(state, sink: 1) }
+    try write(&journal.writer)
+    #expect(try await first == [])
+    #expect(try await second == [])
+    #expect(state.acknowledged(0) == Sequence(ThreadTests.recordCount))
+  }
+
+  private func write(_ writer: inout JournalWriter) throws {
+    var generator = SeededGenerator(seed: 17)
+    let deadline = Clock.monotonic() + .seconds(60)
+    while writer.nextSequence.rawValue <= ThreadTests.recordCount, Clock.monotonic() < deadline {
+      let count = Int.random(in: 1...6, using: &generator)
+      for _ in 0..<count where writer.nextSequence.rawValue <= ThreadTests.recordCount {
+        let sequence = writer.nextSequence.rawValue
+        let size = Int.random(in: 8...900, using: &generator)
+        var payload = [UInt8](repeating: 1, count: size)
+        for index in 0..<8 { payload[index] = UInt8(truncatingIfNeeded: sequence >> (8 * index)) }
+        if try writer.append(payload) == .ringFull {
+          _ = try writer.commit()
+          _ = Poll.wait(
+            socket: nil, wakeUp: writer.state.writerWakeUp, timeout: .milliseconds(50))
+          writer.state.writerWakeUp.clear()
+        }
+      }
+      _ = try writer.commit()
+      try writer.maintain(now: Clock.monotonic())
+    }
+  }
+
+  /// What went wrong, in words.
+  private static func read(_ state: JournalState, sink: Int) throws -> [String] {
+    var reader = try state.makeReader(sink: sink)
+    var complaints: [String] = []
+    var expected: UInt64 = 1
+    let deadline = Clock.monotonic() + .seconds(60)
+    while expected <= recordCount {
+      if Clock.monotonic() > deadline { return complaints + ["stuck at \(expected)"] }
+      let outcome = try reader.read { record, bytes in
+        if record.sequence.rawValue != expected {
+          complaints.append("\(record.sequence) instead of \(expected)")
+        }
+        if ModelRun.number(in: bytes, record.payload) != record.sequence.rawValue {
+          complaints.append("wrong bytes at \(record.sequence)")
+        }
+        expected = record.sequence.rawValue + 1
+        return true
+      }
+      if case .gap(let gap) = outcome { return complaints + ["gap \(gap.range)"] }
+      if !complaints.isEmpty { return complaints }
+      state.acknowledge(sink, through: Sequence(expected - 1))
+      _ = Poll.wait(socket: nil, wakeUp: state.wakeUp(sink: sink), timeout: .milliseconds(20))
+      state.wakeUp(sink: sink).clear()
+    }
+    return complaints
+  }
+}

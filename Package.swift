@@ -125,7 +125,7 @@ let package = Package(
     tests("Platform", ["GatewayCore"]),
     tests("JSONScanning", ["GatewayCore", "AllocationCounting"]),
     tests("Mosquitto", ["CMosquitto", "GatewayCore", "Platform", "TestSupport", logging]),
-    tests("Deduplication", ["GatewayCore", "JSONScanning"]),
+    tests("Deduplication", ["AllocationCounting", "GatewayCore", "JSONScanning"]),
     tests("RingJournal", ["GatewayCore", "Platform"]),
     tests(
       "Envelope", ["GatewayCore", "JSONScanning", "Platform", "AllocationCounting"],

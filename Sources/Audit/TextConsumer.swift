@@ -27,14 +27,20 @@ package final class TextConsumer: Sendable {
 
   private static let groupMax = 100
   private static let retryPause = Duration.milliseconds(500)
+  /// The end waits until nothing came for so long, and never longer than that.
+  private static let lingerQuiet = Duration.milliseconds(50)
+  private static let lingerMax = Duration.seconds(2)
 
   private let options: Options
   private let isStopping = Atomic<Bool>(false)
   private let wakeUp: WakeUp
+  /// Never signalled: the end waits for the socket alone.
+  private let lingering: WakeUp
 
   package init(options: Options) throws(SystemError) {
     self.options = options
     wakeUp = try WakeUp()
+    lingering = try WakeUp()
   }
 
   /// Ends `run` soon. Any thread.
@@ -70,10 +76,22 @@ package final class TextConsumer: Sendable {
         notice("The broker did not keep the session: messages may have been missed.")
       }
     }
-    // Read but not handed over: they must come again.
-    if client.heldAcknowledgements > 0 { return client.abort() }
     // Whoever stops does not mind a broker that is gone.
-    try? client.disconnect()
+    try? end(&client)
+  }
+
+  /// Closes so that the last PUBACKs arrive. Closing a socket with unread input makes TCP reset the
+  /// connection, and then the broker may never see them; so what is on its way is read first, and
+  /// not acknowledged: a session that is kept brings it again.
+  private func end(_ client: inout MosquittoClient<Handler>) throws(MosquittoError) {
+    let deadline = Clock.monotonic() + Self.lingerMax
+    while client.socket != nil && Clock.monotonic() < deadline {
+      let ready = Poll.wait(
+        socket: client.socket, wakeUp: lingering, timeout: Self.lingerQuiet)
+      if !ready.socketReadable { break }
+      while try client.readUntilDry(limit: Self.groupMax) {}
+    }
+    if client.heldAcknowledgements == 0 { try client.disconnect() }
   }
 
   private func turn(
@@ -84,6 +102,7 @@ package final class TextConsumer: Sendable {
     var isMore = ready.socketReadable
     while isMore && handler.left > 0 {
       isMore = try client.readUntilDry(limit: Int(min(UInt64(Self.groupMax), handler.left)))
+      // A newer library may read past the limit: what was not handed over is not acknowledged.
       if handler.surplus > 0 { return }
       try client.releaseAcknowledgements(committed: client.heldAcknowledgements)
     }

@@ -1,7 +1,7 @@
 package import GatewayCore
 import Logging
 package import Mosquitto
-import Platform
+package import Platform
 import Synchronization
 
 /// Publishes texts one after the other over one connection and says what became of each. One-shot:
@@ -45,9 +45,13 @@ package struct TextProducer {
     try client.connect(endpoint: 0)
     var count = 0
     var isEnded = false
+    var isDry = false
     while !isEnded || !handler.inFlight.isEmpty {
       while client.isAccepted && handler.inFlight.count < handler.window {
-        guard let line = source.take(&isEnded) else { break }
+        guard let line = source.take(&isEnded) else {
+          isDry = true
+          break
+        }
         count += 1
         do throws(MosquittoError) {
           let mid = try client.publish(
@@ -62,10 +66,13 @@ package struct TextProducer {
       if client.wantsWrite { try client.flush() }
       for outcome in handler.takeOutcomes() { report(outcome) }
       if isEnded && handler.inFlight.isEmpty { break }
+      // What the flush answered (QoS 0) made room already: then look, but do not wait.
+      let mustWait = isDry || !client.isAccepted || handler.inFlight.count == handler.window
       let ready = Poll.wait(
         socket: client.socket, forWriting: client.wantsWrite, wakeUp: source.news,
-        timeout: .seconds(1))
+        timeout: mustWait ? .seconds(1) : .zero)
       if ready.wokenUp { source.news.clear() }
+      isDry = isDry && !ready.wokenUp
       if ready.socketReadable { while try client.readUntilDry(limit: 1000) {} }
       try client.misc()
       for outcome in handler.takeOutcomes() { report(outcome) }

@@ -149,15 +149,20 @@ package struct IdentityExtractor: ~Copyable {
       }
       if part.isEmpty { return .absent }
       if index > 0 { input.append(UInt8(ascii: "|")) }
-      for byte in part {
-        switch byte {
-        case UInt8(ascii: "%"): input.append(ascii: "%25")
-        case UInt8(ascii: "|"): input.append(ascii: "%7C")
-        default: input.append(byte)
-        }
-      }
+      Self.appendEscaped(part, to: &input)
     }
     return stored(topic: topic, payload: payload)
+  }
+
+  private static func appendEscaped(_ part: [UInt8], to text: inout [UInt8]) {
+    let bytes = part.span
+    for index in bytes.indices {
+      switch bytes[index] {
+      case UInt8(ascii: "%"): text.append(ascii: "%25")
+      case UInt8(ascii: "|"): text.append(ascii: "%7C")
+      case let byte: text.append(byte)
+      }
+    }
   }
 
   private mutating func begin(topic: Span<UInt8>, partCount: Int) {

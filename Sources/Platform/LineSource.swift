@@ -1,6 +1,5 @@
 import GatewayCore
 import Glibc
-package import Platform
 import Synchronization
 
 /// Lines for a thread that must not block on them: given at once, or read from a descriptor by a

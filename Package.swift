@@ -125,13 +125,8 @@ let package = Package(
     tests("Platform", ["GatewayCore"]),
     tests("JSONScanning", ["GatewayCore", "AllocationCounting"]),
     tests("Mosquitto", ["CMosquitto", "GatewayCore", "Platform", "TestSupport", logging]),
-<<<<<<< HEAD
-    tests("Deduplication", ["GatewayCore", "JSONScanning"]),
+    tests("Deduplication", ["GatewayCore", "JSONScanning", "AllocationCounting"]),
     tests("RingJournal", ["GatewayCore", "Platform", "CChecksum"]),
-=======
-    tests("Deduplication", ["AllocationCounting", "GatewayCore", "JSONScanning"]),
-    tests("RingJournal", ["GatewayCore", "Platform"]),
->>>>>>> 2f46a56afc40222b178b0e0f75932435e4d25355
     tests(
       "Envelope", ["GatewayCore", "JSONScanning", "Platform", "AllocationCounting"],
       exclude: ["Fixtures"]),

@@ -5,6 +5,7 @@
 //   dedup         look-ups and inserts of the deduplication window
 //   open          opening a full ring against a sequential read of the same bytes
 //   memory        resident memory of the agent's ingest side with a full ring
+//   sizing        hours of outage per ring size, and bytes written per day, at low rates
 //
 // `consume-durable` is the child process of `ingest` and `memory`.
 
@@ -24,13 +25,15 @@ struct PenstockBenchmarks {
         try DeduplicationBenchmark.run()
         try OpenBenchmark.run()
         try MemoryBenchmark.run()
+        try SizingBenchmark.run()
       case "ingest": try IngestBenchmark.run()
       case "dedup": try DeduplicationBenchmark.run()
       case "open": try OpenBenchmark.run()
       case "memory": try MemoryBenchmark.run()
+      case "sizing": try SizingBenchmark.run()
       case "consume-durable": try DurableConsumer.run(Array(arguments.dropFirst()))
       case .some(let name):
-        Console.error("no benchmark \(name): ingest, dedup, open or memory")
+        Console.error("no benchmark \(name): ingest, dedup, open, memory or sizing")
         exit(64)
       }
     } catch {

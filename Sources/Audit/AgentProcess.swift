@@ -156,7 +156,7 @@ package struct AgentOptions: Sendable, Hashable {
   /// What `interruptions` (kills of the agent, losses of the central broker) may bring again, in
   /// events: each time a full window of full batches, and one batch that was accepted while its
   /// cursor was being written. After a power cut it would be up to a second of accepted batches
-  /// more; after SIGKILL the page cache still has their cursors (RULINGS D4).
+  /// more; after SIGKILL the page cache still has their cursors.
   package func redeliveryBound(interruptions: Int) -> UInt64 {
     UInt64(interruptions * (maxInFlight + 1) * batchMaxRecords)
   }

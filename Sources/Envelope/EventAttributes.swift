@@ -8,11 +8,9 @@ import JSONScanning
 /// twice. So each user property, in the order received, becomes one attribute named as follows:
 ///
 /// 1. `up`, then the name in lower case without every byte that is not then in a–z or 0–9, cut so
-/// that
-///    the whole has at most 20 characters: `Trace-ID` → `uptraceid`.
+///    that the whole has at most 20 characters: `Trace-ID` → `uptraceid`.
 /// 2. If an earlier user property of this event already has that name, the smallest number from 2
-/// that
-///    makes it unique is put at the end, cutting the rest further where needed: `uptraceid2`.
+///    that makes it unique is put at the end, cutting the rest further where needed: `uptraceid2`.
 ///
 /// No other attribute of ours begins with `up`. At most `userPropertyCountMax` are kept; what is
 /// left out is counted in `propertiescut`.

@@ -9,9 +9,8 @@ package import RingJournal
 /// Broker → journal, for one route, on one thread of its own.
 ///
 /// ## Invariants
-/// 1. A PUBACK leaves only for a message whose record is on disk, or that is a duplicate of one
-/// that
-///    is: `releaseAcknowledgements` is called only while the journal has nothing uncommitted.
+/// 1. A PUBACK leaves only for a message whose record is on disk, or for a duplicate of such a
+///    one: `releaseAcknowledgements` is called only while the journal has nothing uncommitted.
 /// 2. Nothing is written to the connection while a message is held: libmosquitto has one queue and
 ///    one flush, and the PUBACKs stand in it before our code has seen the message.
 /// 3. When the journal fails, the connection is dropped without a flush and the thread ends: the

@@ -9,7 +9,7 @@ package enum JSONVerdict: Hashable, Sendable {
   case invalid(offset: Int)
 }
 
-/// Why valid JSON is not safe to embed (RULINGS E10).
+/// Why valid JSON is not safe to embed: a reader that rejects it rejects the whole batch around it.
 package enum JSONHazard: Hashable, Sendable, CaseIterable {
   /// `\ud800`–`\udfff` that does not pair up: not expressible in UTF-8.
   case loneSurrogate

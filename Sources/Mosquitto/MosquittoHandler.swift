@@ -27,7 +27,7 @@ package struct ConnectAcknowledgement: Sendable, Hashable {
 }
 
 /// The fixed facts of one received PUBLISH. The DUP flag is not among them: libmosquitto does not
-/// pass it on, and it would be no proof of anything (RULINGS, identity is the message id).
+/// pass it on, and it would be no proof of anything: identity is the producer's message id.
 package struct MessageHeader: Sendable, Hashable {
   /// The packet identifier (mid): 16 bits, reused, worth nothing after the connection.
   package let mid: Int32
@@ -62,6 +62,6 @@ package protocol MosquittoHandler: AnyObject {
   func unsubscribed(mid: Int32)
 
   /// PUBACK of a QoS 1 publish; for QoS 0: the packet was written. Over MQTT 3.1.1 the reason is
-  /// always `success`, also for what the broker threw away (RULINGS A).
+  /// always `success`, also for what the broker threw away: 3.1.1 has no way to refuse.
   func published(mid: Int32, reason: ReasonCode)
 }

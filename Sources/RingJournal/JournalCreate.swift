@@ -2,8 +2,9 @@ import GatewayCore
 import Platform
 
 /// Creates a journal file so that after a crash there is either none or a whole one: temporary
-/// file, zero-fill (FAULTS finding 11: every later commit is then a pure overwrite), sync, rename,
-/// sync of the directory.
+/// file, zero-fill, sync, rename, sync of the directory. Zero-filled, not merely allocated: every
+/// later commit is then a pure overwrite (measured on ext4: 4 KiB and one flush per 4 KiB commit,
+/// against 10 KiB and two when the file grows).
 enum JournalCreate {
   private static let fillByteCount = 1 << 20
 
@@ -28,7 +29,7 @@ enum JournalCreate {
   // Not an errno value: marks our own finding on its way through the typed throw.
   private static let alreadyLocked: Int32 = -1
 
-  /// First start means an empty data directory (RULINGS C7): journals of other routes with their
+  /// First start means an empty data directory: journals of other routes with their
   /// companions may be there, anything of this route may not.
   static func checkFirstStart(
     path: String, routeName: String, disk: any Disk

@@ -92,7 +92,8 @@ extension JournalWriter {
     try writeSuperblock(sync: true)
   }
 
-  /// The cursor chores of RULINGS D1 and D4. Call it after a commit, when `writerWakeUp` fired and
+  /// The cursor chores: a cursor that no commit carries is written after `cursorWriteDelay` and
+  /// synced after `cursorSyncDelay`. Call it after a commit, when `writerWakeUp` fired and
   /// when the returned time has passed; cheap when there is nothing to do. Nil: nothing is pending.
   @discardableResult
   package mutating func maintain(now: MonotonicTime) throws(JournalError) -> Duration? {

@@ -92,9 +92,10 @@ package struct JournalWriter: ~Copyable, Sendable {
   static let wallStepMax: Int64 = 50_000_000
   /// Record times are 32-bit microseconds; a tail is sealed at less than half of that.
   static let tailAgeMax: Int64 = 900 * 1_000_000_000
-  /// A cursor that no commit has carried for this long is written and synced (RULINGS D1).
+  /// A cursor that no commit has carried for this long is written and synced: it
+  /// bounds what a power cut makes us deliver again.
   static let cursorSyncDelay: Duration = .seconds(1)
-  /// ... and for this long written without a sync, which is enough for a killed process (D4). Not
+  /// ... and for this long written without a sync, which is enough for a killed process. Not
   /// at once: at five messages a second and more the next commit carries it at no cost.
   static let cursorWriteDelay: Duration = .milliseconds(100)
 
@@ -269,8 +270,7 @@ package struct JournalWriter: ~Copyable, Sendable {
 }
 
 /// Cumulative powered time: grows while the machine is on, over all its boots, as far as the
-/// journal saw them. A lower bound of the true age of a record that no clock step can change
-/// (RULINGS D5).
+/// journal saw them. A lower bound of the true age of a record that no clock step can change.
 struct PoweredTime: Sendable {
   private let atOpen: Int64
   private let bootTimeAtOpen: Int64

@@ -9,9 +9,8 @@ package import Mosquitto
 /// 1. Slots are in sequence order and adjoin: `slot[n].last + 1 == slot[n+1].first`.
 /// 2. The cursor (what `acknowledged` answers) moves only over a contiguous run of accepted slots
 ///    from the front: nothing is passed because it was sent or because a later one was accepted.
-/// 3. After a refusal nothing is sent until every outstanding answer is in; then everything from
-/// the
-///    refused batch on is sent again, in order. So a consumer that applies by sequence, and one
+/// 3. After a refusal nothing is sent until every outstanding answer is in; then the refused batch
+///    and all after it are sent again, in order. So a consumer that applies by sequence, and one
 ///    that keeps the last value seen, both end right.
 /// 4. At most `slotCountMax` slots: memory is bounded by slots × packet size.
 ///

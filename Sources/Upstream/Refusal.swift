@@ -1,7 +1,6 @@
 package import Mosquitto
 
-/// What a PUBACK's reason code means for the batch it answers. One table: RULINGS of delivery, here
-/// and in `RefusalTests` row by row.
+/// What a PUBACK's reason code means for the batch it answers. The whole table:
 ///
 ///   code                          verdict
 ///   0x00 success                  accepted

@@ -11,8 +11,7 @@ package import RingJournal
 /// ## Invariants
 /// 1. The sink's cursor moves only over a contiguous run of accepted batches.
 /// 2. Every connection is a fresh handle with a clean session: what libmosquitto or the broker
-/// would
-///    resend by themselves and what we resend can therefore never both be sent.
+///    would resend by themselves and what we resend can therefore never both be sent.
 /// 3. Resending starts at the cursor and keeps the order.
 /// 4. Memory: `inFlightMax` encoded batches, one reader's buffer; nothing per backlog record.
 package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {

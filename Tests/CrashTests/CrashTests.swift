@@ -1,10 +1,10 @@
 // Goal: whatever SIGKILL interrupts, nothing that was acknowledged is lost, nothing comes under two
-// sequences, the order of each source holds, and what comes again is bounded (FAULTS, S1 and the
-// oracle of 2.1). Method: real brokers, the real binary, simulated pumps under load; the agent is
-// killed at seeded random moments, recovery included; an independent subscriber's audit decides.
-// Each promise has a negative control: a build that breaks it on purpose must be found out.
+// sequences, the order of each source holds, and what comes again is bounded. Method: real brokers,
+// the real binary, simulated pumps under load; the agent is killed at seeded random moments,
+// recovery included; an independent subscriber's audit decides. Each promise has a negative
+// control: a build that breaks it on purpose must be found out.
 // Cannot show: power cuts. SIGKILL leaves the page cache alone, so a missing fdatasync stays
-// hidden here; the journal's own tests and the power-cut tests look for that.
+// hidden here; the journal's tests on a simulated disk look for that.
 
 import Audit
 import GatewayCore

@@ -6,7 +6,8 @@ import Synchronization
 
 /// Speaks to systemd for the whole process, from what the stages reported to the board:
 ///
-/// - READY=1 once every journal is open, whatever the brokers do (RULINGS B6);
+/// - READY=1 once every journal is open, whatever the brokers do: a broker that is down is no
+///   reason to restart us;
 /// - EXTEND_TIMEOUT_USEC while a journal is being created or recovered and makes progress;
 /// - WATCHDOG=1 twice per watchdog period, unless an ingest stage has made no progress for a whole
 ///   period: then silence, and systemd restarts us within another period;

@@ -59,7 +59,7 @@ extension MutableSpan where Element == UInt8 {
 }
 
 /// CRC-32C (RFC 3720, appendix B.4), continued from a secret seed so that nobody who can only send
-/// payloads can forge a group inside one (RULINGS C2). No defence against who can read the file.
+/// payloads can forge a group inside one. No defence against who can read the file.
 enum Checksum {
   static func crc32c(_ bytes: Span<UInt8>, seed: UInt32 = 0) -> UInt32 {
     unsafe bytes.withUnsafeBufferPointer { buffer in

@@ -110,7 +110,8 @@ struct Identity: Sendable, Equatable {
   }
 }
 
-/// The journal that this one replaced, if it was known when this one was created (RULINGS C6).
+/// The journal that this one replaced, if it was known when this one was created. It tells
+/// the centre where the numbering that starts again at 1 comes from.
 package struct PreviousJournal: Sendable, Hashable {
   package var id: JournalID
   package var lastSequence: Sequence

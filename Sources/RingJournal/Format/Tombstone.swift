@@ -1,5 +1,5 @@
-/// The payload of a record of kind `tombstone`: a run of messages that were refused at admission
-/// (RULINGS D8), acknowledged to the broker because this record is durable, and delivered as a gap.
+/// The payload of a record of kind `tombstone`: a run of messages that were refused at admission,
+/// acknowledged to the broker because this record is durable, and delivered as a gap.
 /// Reserved: format 1 defines it, the admission quota that writes it is later work.
 ///
 ///     offset bytes

@@ -15,7 +15,8 @@ struct CursorTable: Sendable {
   var hasChanged = false
   var isSuperblockLost = false
 
-  /// Durable cursor = the larger of the superblock's and the newest intact group's (RULINGS D1).
+  /// Durable cursor = the larger of the superblock's and the newest intact group's: both were
+  /// written only after the sink had accepted.
   init(sinks: [JournalSink], superblock: Superblock?, newest: GroupHeader?) {
     isSuperblockLost = superblock == nil
     for sink in sinks {

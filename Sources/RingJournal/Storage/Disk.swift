@@ -41,7 +41,8 @@ package protocol DiskFile: AnyObject, Sendable {
   func dataSync() throws(SystemError)
   /// fsync(2).
   func fullSync() throws(SystemError)
-  /// Forgets clean cached pages, so that the next read comes from the disk (FAULTS finding 10).
+  /// Forgets clean cached pages, so that the next read comes from the disk. After a failed
+  /// sync the cache may hold what the disk never got.
   func dropCache()
 }
 

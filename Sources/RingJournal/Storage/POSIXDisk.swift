@@ -171,7 +171,7 @@ final class POSIXFile: DiskFile {
 
   func dataSync() throws(SystemError) {
     // Not retried on EINTR or anything else: after a failed sync the pages may be marked clean, and
-    // the next sync would lie (FAULTS finding 10).
+    // the next sync would lie (measured on ext4: ENOSPC, EIO, then success with data missing).
     if fdatasync(descriptor.raw) != 0 { throw SystemError("fdatasync") }
   }
 

@@ -34,9 +34,14 @@ build: ## build the released program: dist/penstock, static Swift library, strip
 demo: deps build ## two private brokers, pumps, an outage and a SIGKILL, then the audit
 	$(DIST)/penstock demo
 
-test: deps check-unit ## unit, integration and crash tests
+# Tests that start brokers, agents and other processes wait for them: one at a time, so that their
+# deadlines measure the product and not the other tests.
+PROCESS_TESTS = CrashTests|IntegrationTests|MosquittoTests|AuditTests|ObservabilityTests|PlatformTests
+
+test: deps check-unit build ## unit, integration and crash tests, and the released program
 	$(SWIFT) build --build-tests
-	$(SWIFT) test --skip-build
+	$(SWIFT) test --skip-build --skip '$(PROCESS_TESTS)'
+	$(SWIFT) test --skip-build --no-parallel --filter '$(PROCESS_TESTS)'
 
 bench: deps ## measure the figures of the README as ratios in one run (about 5 minutes)
 	PENSTOCK_BENCHMARKS=1 $(SWIFT) build -c release --scratch-path .build/bench

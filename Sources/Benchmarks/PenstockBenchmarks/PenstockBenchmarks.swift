@@ -81,15 +81,13 @@ struct Usage {
       + Double(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6
   }
 
-  /// A line of /proc/self/status in KiB: `VmHWM`, `VmRSS`.
-  static func status(_ name: String) -> Int {
-    guard let bytes = try? File.readSmall("/proc/self/status", byteCountMax: 1 << 16) else {
-      return 0
-    }
+  /// A line of /proc/PID/status in KiB: `VmHWM`, `VmRSS`.
+  static func status(_ name: String, of process: String = "self") throws -> Int {
+    let bytes = try File.readSmall("/proc/\(process)/status", byteCountMax: 1 << 16)
     for line in String(decoding: bytes, as: UTF8.self).split(separator: "\n")
     where line.hasPrefix(name + ":") {
       return Int(line.split(separator: " ").dropLast().last ?? "") ?? 0
     }
-    return 0
+    throw BenchmarkError("no \(name) in /proc/\(process)/status")
   }
 }

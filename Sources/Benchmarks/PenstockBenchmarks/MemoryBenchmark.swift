@@ -6,8 +6,8 @@ import Platform
 import RingJournal
 
 /// Peak resident memory (VmHWM) of the whole agent with the default ring and window: while the ring
-/// fills and the centre is away; and after a restart, while the window is rebuilt from the full ring
-/// and the backlog drains.
+/// fills and the centre is away; and after a restart, while the window is rebuilt from the full
+/// ring and the backlog drains.
 enum MemoryBenchmark {
   /// More than the default window remembers, and most of the default ring.
   static let messages = 840_000

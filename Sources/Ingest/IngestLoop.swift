@@ -210,6 +210,12 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
       let pending = max(held, intake.openRecordCount)
       if pending > 0 {
         let age = now.since(intake.oldestHeld ?? now)
+        guard intake.hasRoom else {
+          // Nothing more can be taken: settle what was, then leave in good order.
+          try commitAndRelease(&connection)
+          drySince = nil
+          continue
+        }
         switch groupClose.decide(
           held: pending, byteCount: intake.openByteCount, age: age,
           dry: readFirst ? nil : drySince.map { now.since($0) })
@@ -260,6 +266,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
       if let failure = intake.failure { throw failure }
       if connection.socket == nil { throw connectionGone() }
       if intake.receivedCount == before { return false }
+      if intake.wasRefusedRoom { return true }
       if connection.heldAcknowledgements >= groupClose.windowMax
         || intake.openByteCount >= groupClose.byteCountMax || !intake.hasRoom
       {

@@ -291,6 +291,7 @@ package final class Intake: MosquittoHandler {
       case .groupFull:
         // Durable sooner than planned; the PUBACKs still wait for the loop.
         _ = try commit()
+        refreshRoom()
       case .ringFull:
         wasRefusedRoom = true
         roomAtRefusal = writer.freeByteCount

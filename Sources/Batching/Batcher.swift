@@ -112,21 +112,26 @@ package struct Batcher: ~Copyable {
     elisions.append(range)
   }
 
-  /// Lends one committed record, wherever the reader stands; nothing under construction survives
-  /// it.
+  /// Lends the one record of a batch that holds a single one, besides gaps and elided sequences.
+  /// Nothing under construction survives it; the next batch begins with `range` again.
   /// - Returns: false when the record is no longer in the ring.
-  package mutating func withRecord(
-    _ sequence: Sequence, _ body: (JournalRecord, Span<UInt8>) -> Void
+  package mutating func withOnlyRecord(
+    in range: SequenceRange, _ body: (JournalRecord, Span<UInt8>) -> Void
   ) throws(JournalError) -> Bool {
-    rewind(to: sequence)
+    rewind(to: range.first)
+    let elisions = elisions
     var found = false
-    _ = try reader.read { record, bytes in
-      guard !found, record.sequence == sequence else { return false }
-      body(record, bytes)
-      found = true
-      return true
+    var outcome = ReadOutcome.gap(Gap(range, .skipped))
+    while case .gap = outcome, !found, reader.position <= range.last {
+      outcome = try reader.read { record, bytes in
+        guard !found, range.contains(record.sequence) else { return false }
+        if elisions.contains(where: { $0.contains(record.sequence) }) { return true }
+        body(record, bytes)
+        found = true
+        return true
+      }
     }
-    rewind(to: sequence)
+    rewind(to: range.first)
     return found
   }
 

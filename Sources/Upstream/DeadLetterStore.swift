@@ -9,7 +9,11 @@ import Synchronization
 ///
 /// A stored record keeps topic, payload, properties and id text; added user properties say where it
 /// came from (`penstock-sink`, `penstock-epoch`, `penstock-sequence`) and why (`penstock-reason`).
+/// What does not fit into this file is cut: first its own properties go, then the payload's end.
 package final class DeadLetterStore: Sendable {
+  /// Leaves room for ours in the 16 bits that a record has for their length.
+  private static let keptPropertiesByteCountMax = 64_000
+
   private let path: String
   private let options: JournalOptions
   private let environment: JournalEnvironment
@@ -34,7 +38,9 @@ package final class DeadLetterStore: Sendable {
     _ record: JournalRecord, _ bytes: Span<UInt8>, sink: String, reason: ReasonCode
   ) throws(JournalError) {
     var properties: [UInt8] = []
-    properties.append(bytes.extracting(record.properties))
+    if record.properties.count <= Self.keptPropertiesByteCountMax {
+      properties.append(bytes.extracting(record.properties))
+    }
     for (name, value) in [
       ("penstock-sink", sink), ("penstock-epoch", record.epoch.description),
       ("penstock-sequence", record.sequence.description),
@@ -43,10 +49,12 @@ package final class DeadLetterStore: Sendable {
       MQTTPropertyWriter.appendUserProperty(
         name: name.utf8.span, value: value.utf8.span, to: &properties)
     }
-    let draft = RecordDraft(
+    var draft = RecordDraft(
       kind: .deadLetter, reason: .refused, flags: record.flags, idHash: record.idHash,
       payloadDigest: record.payloadDigest, idText: record.idText,
       receivedMonotonic: MonotonicTime(nanoseconds: 0))
+    // Whether or not the id text lies in the payload: that may be cut.
+    if draft.idText != .absent { draft.idText = .stored }
     try append(
       draft, topic: bytes.extracting(record.topic), idText: bytes.extracting(record.idTextBytes),
       properties: properties.span, payload: bytes.extracting(record.payload))
@@ -67,8 +75,11 @@ package final class DeadLetterStore: Sendable {
           recovered: { _, _ in }
         ).takeWriter()
       }
+      let room = max(
+        0, writer.recordByteCountMax - topic.count - idText.count - properties.count)
       let result = try writer.append(
-        draft, topic: topic, idText: idText, properties: properties, payload: payload)
+        draft, topic: topic, idText: idText, properties: properties,
+        payload: payload.extracting(0..<min(payload.count, room)))
       precondition(
         result != .groupFull, "an empty group of this journal holds any record of the other")
       _ = try writer.commit()

@@ -196,10 +196,12 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
   }
 
   /// `accept: hub`: the consumer has committed everything through `sequence`, except `missing`,
-  /// which is read and sent again.
+  /// which is read and sent again. What of `missing` the cursor has passed is not held any more.
   package mutating func consumerAccepted(
     through sequence: Sequence, missing: SequenceRange?
   ) -> Outcome {
+    guard let front = slots.first else { return Outcome() }
+    let missing = missing.flatMap { $0.last < front.range.first ? nil : $0 }
     for index in slots.indices where slots[index].range.last <= sequence {
       if let missing, slots[index].range.last >= missing.first { continue }
       slots[index].state = .accepted
@@ -208,9 +210,11 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
     if let missing, let index = slots.firstIndex(where: { $0.range.last >= missing.first }) {
       let first = slots[index].range.first
       slots.removeSubrange(index...)
+      if case .closed(let refused, _, _) = gate, refused >= index { gate = .open }
       return Outcome(
         advanced: advanced,
-        action: .rebuild(SequenceRange(first, missing.last), recordCountMax: .max))
+        action: .rebuild(
+          SequenceRange(first, max(first, missing.last)), recordCountMax: .max))
     }
     return Outcome(advanced: advanced)
   }
@@ -250,6 +254,11 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
       rewind(from: index)
       gate = .backingOff(until: now + backoff.next())
       return Outcome(advanced: advanced, action: .retrying(alarm: alarm, reason: reason))
+    case .split where slots[index].recordCount == 0:
+      // Only gaps and elided sequences: nothing to split, nothing to store, and not to be dropped.
+      rewind(from: index)
+      gate = .backingOff(until: now + backoff.next())
+      return Outcome(advanced: advanced, action: .retrying(alarm: true, reason: reason))
     case .split:
       let slot = slots[index]
       slots.removeSubrange(index...)
@@ -269,7 +278,8 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
     let through = slots[count - 1].range.last
     slots.removeFirst(count)
     if case .closed(let index, let refusal, let reason) = gate {
-      gate = .closed(index: index - count, refusal, reason)
+      // Only the consumer's own word can accept what the broker refused.
+      gate = index < count ? .open : .closed(index: index - count, refusal, reason)
     }
     return through
   }

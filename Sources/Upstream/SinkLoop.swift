@@ -99,6 +99,12 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     }
   }
 
+  /// How long at most one wait lasts.
+  private var turn: Duration {
+    guard case .drain(let until) = control.phase else { return Self.idleTurn }
+    return max(.zero, min(Self.idleTurn, until.since(Clock.monotonic())))
+  }
+
   private var isDrained: Bool { journal.acknowledged(sink) >= journal.committed }
 
   private var isDraining: Bool { control.phase != .run }
@@ -162,7 +168,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     let until = Clock.monotonic() + pause
     while isWanted, Clock.monotonic() < until {
       let rest = until.since(Clock.monotonic())
-      let ready = Poll.wait(socket: nil, wakeUp: wakeUp, timeout: min(Self.idleTurn, rest))
+      let ready = Poll.wait(socket: nil, wakeUp: wakeUp, timeout: min(turn, rest))
       if ready.wokenUp { wakeUp.clear() }
       status.progress(stage)
     }
@@ -174,7 +180,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     var isLive = false
     lastMisc = Clock.monotonic()
     while isWanted {
-      var timeout = Self.idleTurn
+      var timeout = turn
       if let acknowledgement = inbox.connectAcknowledgement, !isLive {
         isLive = true
         try becomeLive(acknowledgement)
@@ -332,7 +338,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     var stored: Result<Void, JournalError>?
     let deadLetters = deadLetters
     let sinkName = options.name
-    let found = try batcher.withRecord(range.last) { record, bytes in
+    let found = try batcher.withOnlyRecord(in: range) { record, bytes in
       do throws(JournalError) {
         try deadLetters.store(record, bytes, sink: sinkName, reason: reason)
         stored = .success(())

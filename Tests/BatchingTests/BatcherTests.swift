@@ -129,6 +129,32 @@ private func noise(_ count: Int, _ generator: inout SplitMix) -> [UInt8] {
     #expect(try verify(batches, through: 20))
   }
 
+  @Test("the only record of a batch is found, whatever gaps or elisions stand around it")
+  func onlyRecord() throws {
+    let kit = try BatchKit()
+    for byte in 1...4 as ClosedRange<UInt8> {
+      try kit.commit([[UInt8](repeating: byte, count: 3000)])
+    }
+    try kit.damage(recordOf: 2)
+    var batcher = try kit.makeBatcher()
+    func only(_ first: UInt64, _ last: UInt64) throws -> UInt64? {
+      var sequence: UInt64?
+      let range = SequenceRange(Sequence(first), Sequence(last))
+      let found = try batcher.withOnlyRecord(in: range) { record, _ in
+        sequence = record.sequence.rawValue
+      }
+      #expect(found == (sequence != nil))
+      return sequence
+    }
+    #expect(try only(1, 2) == 1)
+    #expect(try only(2, 3) == 3)
+    #expect(try only(2, 2) == nil)
+    batcher.elide(SequenceRange(Sequence(3), Sequence(3)))
+    #expect(try only(2, 4) == 4)
+    // The next batch begins where the range did.
+    #expect(try verify(batcher.all(), from: 2, through: 4))
+  }
+
   @Test("a smaller limit of the broker's counts, a larger one does not")
   func limitPackets() throws {
     let kit = try BatchKit()

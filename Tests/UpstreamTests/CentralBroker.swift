@@ -1,0 +1,216 @@
+import Batching
+import Envelope
+import GatewayCore
+import Logging
+import Mosquitto
+import Platform
+import RingJournal
+
+@testable import Upstream
+
+/// One publish as the scripted broker saw it.
+struct Published {
+  let connection: Int
+  let topic: String
+  let bytes: [UInt8]
+
+  func envelope() throws -> Envelope { try EnvelopeDecoder.decode(bytes.span) }
+}
+
+/// The central broker's side of a test. One thread: the loop runs on the test's own.
+final class CentralBroker {
+  enum Answer {
+    case code(ReasonCode)
+    case silence
+    /// The connection ends now; with a reason when the broker says one.
+    case cut(ReasonCode?)
+    /// The client library finds the packet larger than the broker said it takes.
+    case tooLarge
+  }
+
+  /// Decides about each publish.
+  var answer: (Published) -> Answer = { _ in .code(.success) }
+  var acknowledgement = ConnectAcknowledgement(reason: .success, sessionPresent: false)
+  var acceptsConnections = true
+  var onConnect: (Int) -> Void = { _ in }
+  private(set) var published: [Published] = []
+  private(set) var connectionCount = 0
+  private(set) var outstandingMax = 0
+  /// The cursor at each publish.
+  private(set) var cursors: [UInt64] = []
+  fileprivate var isConnected = false
+  fileprivate var isAnnounced = false
+  fileprivate var answers: [(mid: Int32, reason: ReasonCode)] = []
+  fileprivate var lastMid: Int32 = 0
+  fileprivate let signal: WakeUp
+  private let journal: JournalState
+
+  init(journal: JournalState) throws {
+    signal = try WakeUp()
+    self.journal = journal
+  }
+
+  fileprivate func connect() throws(MosquittoError) {
+    connectionCount += 1
+    onConnect(connectionCount)
+    guard acceptsConnections else {
+      throw MosquittoError(.portClosed, endpoint: nil, detail: "nobody is there")
+    }
+    (isConnected, isAnnounced, answers) = (true, false, [])
+    signal.signal()
+  }
+
+  fileprivate func publish(
+    _ topic: String, _ payload: Span<UInt8>, _ inbox: SinkInbox
+  ) throws(MosquittoError) -> Int32 {
+    var bytes: [UInt8] = []
+    bytes.append(payload)
+    let publish = Published(connection: connectionCount, topic: topic, bytes: bytes)
+    let answer = answer(publish)
+    if case .tooLarge = answer {
+      throw MosquittoError(.packetTooLarge, endpoint: nil, detail: "too large")
+    }
+    lastMid += 1
+    published.append(publish)
+    cursors.append(journal.acknowledged(0).rawValue)
+    switch answer {
+    case .code(let reason): answers.append((lastMid, reason))
+    case .cut(let reason):
+      isConnected = false
+      inbox.disconnected(reason)
+    case .silence, .tooLarge: break
+    }
+    outstandingMax = max(outstandingMax, answers.count)
+    signal.signal()
+    return lastMid
+  }
+}
+
+struct ScriptedOutbound: ~Copyable, OutboundConnection {
+  let broker: CentralBroker
+  let inbox: SinkInbox
+
+  var socket: Int32? { broker.isConnected ? broker.signal.pollDescriptor : nil }
+  var wantsWrite: Bool { false }
+
+  mutating func connect(endpoint: Int) throws(MosquittoError) { try broker.connect() }
+
+  mutating func read() throws(MosquittoError) {
+    broker.signal.clear()
+    if !broker.isAnnounced {
+      broker.isAnnounced = true
+      inbox.connected(broker.acknowledgement)
+    }
+    for answer in broker.answers { inbox.published(mid: answer.mid, reason: answer.reason) }
+    broker.answers = []
+  }
+
+  mutating func flush() throws(MosquittoError) {}
+  mutating func misc() throws(MosquittoError) {}
+
+  mutating func publish(
+    topic: String, payload: Span<UInt8>, quality: QualityOfService, retain: Bool,
+    properties: PublishProperties
+  ) throws(MosquittoError) -> Int32 {
+    try broker.publish(topic, payload, inbox)
+  }
+
+  mutating func disconnect() throws(MosquittoError) { broker.isConnected = false }
+}
+
+/// A sink over a real journal on a small file.
+final class SinkKit {
+  private let temporary: TemporaryDirectory
+  private let directory: String
+  private var writer: JournalWriter?
+  let journal: JournalState
+  let control: SinkControl
+  let broker: CentralBroker
+  var options: SinkOptions
+  var answerTimeout = Duration.seconds(30)
+
+  var path: String { "\(directory)/telemetry.journal" }
+  var deadLetterPath: String { "\(directory)/telemetry.dead" }
+
+  init(blocks: Int = 512, commit: ByteCount = .kibibytes(256)) throws {
+    temporary = try TemporaryDirectory(prefix: "upstream")
+    directory = try temporary.makeSubdirectory("data")
+    var journalOptions = JournalOptions(
+      gatewayID: "gw-1", routeName: "telemetry", sinks: [JournalSink(name: "central")])
+    journalOptions.capacity = ByteCount((4 + blocks) * 4096)
+    journalOptions.commitByteCountMax = commit
+    let opened = try Journal.open(
+      path: "\(directory)/telemetry.journal", options: journalOptions,
+      environment: SinkKit.environment)
+    journal = opened.state
+    writer = opened.takeWriter()
+    control = SinkControl(wakeUp: journal.wakeUp(sink: 0))
+    broker = try CentralBroker(journal: journal)
+    options = SinkOptions(
+      name: "central",
+      connection: ConnectionOptions(
+        endpoints: [BrokerEndpoint(host: "central", port: 1883)], clientID: "gw-1-out"),
+      topic: "penstock/v1/gw-1/telemetry/batch")
+    options.batch.compression = .none
+    options.batch.recordCountMax = 2
+  }
+
+  static var environment: JournalEnvironment {
+    var environment = JournalEnvironment.posix
+    environment.allowsUnsafeFilesystem = true
+    environment.spacing = 4096
+    return environment
+  }
+
+  /// Commits one group of records of these sizes; the first byte is the record's number in it.
+  func commit(_ sizes: [Int]) throws {
+    let none: [UInt8] = []
+    let topic = Array("pumps/1/metrics".utf8)
+    for (index, size) in sizes.enumerated() {
+      let payload = [UInt8](repeating: UInt8(truncatingIfNeeded: index + 1), count: size)
+      _ = try writer?.append(
+        RecordDraft(receivedMonotonic: Clock.monotonic()), topic: topic.span, idText: none.span,
+        properties: none.span, payload: payload.span)
+    }
+    _ = try writer?.commit()
+  }
+
+  /// Runs the loop until it has drained, or until `limit`.
+  func drain(_ limit: Duration = .seconds(30)) throws {
+    control.advance(to: .drain(until: Clock.monotonic() + limit))
+    let route = RouteIdentity(gateway: "gw-1", site: "gw-1", name: "telemetry")
+    let batcher = Batcher(
+      reader: try journal.makeReader(sink: 0), journal: journal.identity.id,
+      epoch: journal.epoch, route: route, options: options.batch, wallClock: { Clock.wall() })
+    let broker = broker
+    var loop = SinkLoop<ScriptedOutbound>(
+      options: options, route: route, sink: 0, journal: journal, batcher: batcher,
+      control: control,
+      deadLetters: DeadLetterStore(
+        path: deadLetterPath, gatewayID: "gw-1", routeName: "telemetry",
+        capacity: ByteCount(2052 * 4096), environment: SinkKit.environment),
+      stage: StageName(route: "telemetry", part: .upstream(sink: "central")),
+      status: DiscardedStatus(), metrics: UpstreamMetrics(route: "telemetry", sink: "central"),
+      logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
+      backoff: Backoff(minimum: .milliseconds(1), maximum: .milliseconds(1)),
+      answerTimeout: answerTimeout
+    ) { inbox in ScriptedOutbound(broker: broker, inbox: inbox) }
+    try loop.run()
+  }
+
+  var cursor: UInt64 { journal.acknowledged(0).rawValue }
+
+  /// Payload sizes of what the dead letter file holds.
+  func deadLetterSizes() throws -> [Int] {
+    var options = JournalOptions(
+      gatewayID: "gw-1", routeName: "telemetry",
+      sinks: [JournalSink(name: "operator", required: false)])
+    options.capacity = ByteCount(2052 * 4096)
+    var sizes: [Int] = []
+    let opened = try Journal.open(
+      path: deadLetterPath, options: options, environment: SinkKit.environment,
+      recovered: { record, _ in sizes.append(record.payload.count) })
+    _ = opened.takeWriter()
+    return sizes
+  }
+}

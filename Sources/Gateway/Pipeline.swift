@@ -121,9 +121,10 @@ package struct Pipeline: Service {
 
   private func ingest(_ announce: (Opened) -> Void) throws {
     let deduplication = route.ingest.deduplication
-    var window = DeduplicationWindow(
-      capacity: deduplication.window(ringCapacity: route.journal.capacity),
-      within: deduplication.contentWithin)
+    var rebuild = WindowRebuild(
+      DeduplicationWindow(
+        capacity: deduplication.window(ringCapacity: route.journal.capacity),
+        within: deduplication.contentWithin))
     var lastProgress = Clock.monotonic()
     status.report(ingestStage, StageState(.recovering))
     let opened = try Journal.open(
@@ -135,11 +136,8 @@ package struct Pipeline: Service {
         status.report(
           ingestStage, StageState(.creating, "\(progress.written) of \(progress.total) written"))
       },
-      recovered: { record, _ in
-        if record.idHash != .absent {
-          window.insert(record.idHash, digest: record.payloadDigest)
-        }
-      })
+      recovered: { record, _ in rebuild.insert(record.idHash, digest: record.payloadDigest) })
+    var window = rebuild.finish()
     window.commit()
     log(opened.report, rememberedIDCount: window.count)
     let writer = opened.takeWriter()

@@ -142,7 +142,7 @@ let package = Package(
     ),
     tests("PumpTelemetry", ["GatewayCore", "JSONScanning"]),
     tests("Ingest", ["GatewayCore", "Platform"]),
-    tests("Upstream", ["GatewayCore", "Mosquitto"]),
+    tests("Upstream", ["GatewayCore", "Platform", "Mosquitto", "RingJournal"]),
     tests(
       "Audit",
       ["GatewayCore", "Platform", "Mosquitto", "Envelope", "PumpTelemetry", "AllocationCounting"]),

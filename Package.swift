@@ -126,7 +126,7 @@ let package = Package(
     tests("JSONScanning", ["GatewayCore", "AllocationCounting"]),
     tests("Mosquitto", ["CMosquitto", "GatewayCore", "Platform", "TestSupport", logging]),
     tests("Deduplication", ["GatewayCore", "JSONScanning", "AllocationCounting"]),
-    tests("RingJournal", ["GatewayCore", "Platform", "CChecksum"]),
+    tests("RingJournal", ["GatewayCore", "Platform", "CChecksum", "AllocationCounting"]),
     tests(
       "Envelope", ["GatewayCore", "JSONScanning", "Platform", "AllocationCounting"],
       exclude: ["Fixtures"]),

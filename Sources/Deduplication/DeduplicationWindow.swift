@@ -53,6 +53,8 @@ package struct DeduplicationWindow: ~Copyable {
   private var committed: UInt64 = 0
   private var end: UInt64 = 0
   private var timeline: Timeline?
+  /// What `fetch` read: kept, or the compiler would leave out the reading.
+  private var fetched: UInt32 = 0
 
   private struct Entry {
     let hash: MessageIDHash
@@ -142,6 +144,22 @@ package struct DeduplicationWindow: ~Copyable {
     while slots[slot] != 0 { slot = slot + 1 == slots.count ? 0 : slot + 1 }
     slots[slot] = tag(of: hash) | UInt32(index + 1)
     end += 1
+  }
+
+  /// Brings the places that inserting these ids will touch into the cache. The reads do not depend
+  /// on each other, so the processor makes them side by side.
+  mutating func fetch(_ hashes: Span<MessageIDHash>) {
+    var sum: UInt32 = 0
+    for index in hashes.indices { sum ^= slots[home(of: hashes[index])] }
+    // Full, or soon: as many of the oldest will go.
+    if Int(end - oldest) + hashes.count > capacity {
+      var index = oldestIndex
+      for _ in 0..<min(hashes.count, entries.count) {
+        sum ^= slots[home(of: entries[index].hash)]
+        index = index + 1 == entries.count ? 0 : index + 1
+      }
+    }
+    fetched = sum
   }
 
   /// All inserted so far are on disk.

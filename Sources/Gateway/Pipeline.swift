@@ -26,7 +26,8 @@ import Upstream
 ///     central broker
 ///
 /// Shutdown: the ingest half takes no more, commits and leaves its broker; the sinks deliver what
-/// is committed until nothing is left or the limit has come; then the journal is closed.
+/// is committed until nothing is left or the limit has come; then the journal and the dead letters
+/// are closed.
 package struct Pipeline: Service {
   /// What the threads of a route share once its journal is open.
   private struct Opened: Sendable {
@@ -35,6 +36,7 @@ package struct Pipeline: Service {
     let epoch: Epoch
     let control: IngestControl
     let sinks: [SinkControl]
+    let deadLetters: DeadLetterStore
   }
 
   private let gateway: GatewayOptions
@@ -121,9 +123,10 @@ package struct Pipeline: Service {
 
   private func ingest(_ announce: (Opened) -> Void) throws {
     let deduplication = route.ingest.deduplication
-    var window = DeduplicationWindow(
-      capacity: deduplication.window(ringCapacity: route.journal.capacity),
-      within: deduplication.contentWithin)
+    var rebuild = WindowRebuild(
+      DeduplicationWindow(
+        capacity: deduplication.window(ringCapacity: route.journal.capacity),
+        within: deduplication.contentWithin))
     var lastProgress = Clock.monotonic()
     status.report(ingestStage, StageState(.recovering))
     let opened = try Journal.open(
@@ -135,11 +138,8 @@ package struct Pipeline: Service {
         status.report(
           ingestStage, StageState(.creating, "\(progress.written) of \(progress.total) written"))
       },
-      recovered: { record, _ in
-        if record.idHash != .absent {
-          window.insert(record.idHash, digest: record.payloadDigest)
-        }
-      })
+      recovered: { record, _ in rebuild.insert(record.idHash, digest: record.payloadDigest) })
+    var window = rebuild.finish()
     window.commit()
     log(opened.report, rememberedIDCount: window.count)
     let writer = opened.takeWriter()
@@ -149,10 +149,14 @@ package struct Pipeline: Service {
       let until = Clock.monotonic() + Self.drainLimit
       for sink in sinks { sink.advance(to: .drain(until: until)) }
     }
+    let deadLetters = DeadLetterStore(
+      path: route.deadLetterPath, gatewayID: gateway.gatewayID, routeName: route.name,
+      capacity: route.sinks.map(\.deadLetterCapacity).max() ?? JournalOptions.capacityMin,
+      commitByteCountMax: route.journal.commitByteCountMax, environment: environment)
     announce(
       Opened(
         journal: journal, id: writer.identity.id, epoch: writer.epoch, control: control,
-        sinks: sinks))
+        sinks: sinks, deadLetters: deadLetters))
     let extractor = try IdentityExtractor(
       selector: deduplication.selector, key: writer.identity.hashKey)
     let intake = Intake(
@@ -168,6 +172,9 @@ package struct Pipeline: Service {
     ) { intake in MosquittoClient(options: connection, handler: intake, logger: logger) }
     do {
       try loop.run()
+      // The sinks have ended before; after an error they may not have, and the file is left as a
+      // crash leaves it.
+      try deadLetters.close()
     } catch {
       status.report(ingestStage, StageState(.failed, "\(error)"))
       throw error
@@ -221,13 +228,10 @@ package struct Pipeline: Service {
       wallClock: { Clock.wall() })
     var logger = logger
     logger[metadataKey: "sink"] = "\(sink.name)"
-    let deadLetters = DeadLetterStore(
-      path: route.deadLetterPath, gatewayID: gateway.gatewayID,
-      routeName: route.name, capacity: sink.deadLetterCapacity)
     let connection = sink.connection
     var loop = SinkLoop<MosquittoClient<SinkInbox>>(
       options: sink, route: identity, sink: index, journal: opened.journal, batcher: batcher,
-      control: opened.sinks[index], deadLetters: deadLetters, stage: stage(of: sink),
+      control: opened.sinks[index], deadLetters: opened.deadLetters, stage: stage(of: sink),
       status: status, metrics: UpstreamMetrics(route: route.name, sink: sink.name), logger: logger
     ) { [logger] inbox in
       MosquittoClient(options: connection, handler: inbox, logger: logger)

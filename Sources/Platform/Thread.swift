@@ -16,12 +16,23 @@ package enum Thread {
 
   /// Starts a detached thread. The name is cut to the 15 bytes the kernel keeps.
   package static func start(name: String, _ body: @escaping @Sendable () -> Void) {
+    do throws(SystemError) {
+      _ = try create(name: name, isDetached: true, body)
+    } catch {
+      preconditionFailure("\(error)")
+    }
+  }
+
+  fileprivate static func create(
+    name: String, isDetached: Bool, _ body: @escaping @Sendable () -> Void
+  ) throws(SystemError) -> pthread_t {
     let context = Context(name: name, body: body)
     // +1 for the new thread, which takes it over; balanced here when there is no new thread.
     let retained = unsafe Unmanaged.passRetained(context)
     var attributes = pthread_attr_t()
     unsafe pthread_attr_init(&attributes)
-    unsafe pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
+    let state = isDetached ? PTHREAD_CREATE_DETACHED : PTHREAD_CREATE_JOINABLE
+    unsafe pthread_attr_setdetachstate(&attributes, Int32(state))
     var thread = pthread_t()
     let code = unsafe pthread_create(
       &thread, &attributes,
@@ -36,8 +47,9 @@ package enum Thread {
     unsafe pthread_attr_destroy(&attributes)
     if code != 0 {
       unsafe retained.release()
-      preconditionFailure("pthread_create: \(SystemError("pthread_create", code: code).reason)")
+      throw SystemError("pthread_create", code: code)
     }
+    return thread
   }
 
   private final class Context: Sendable {
@@ -48,4 +60,17 @@ package enum Thread {
       self.body = body
     }
   }
+}
+
+/// A thread that has ended, and let go of everything it held, when its owner goes: the owner's end
+/// waits for it. So tell the body to stop first.
+package struct JoinedThread: ~Copyable {
+  private let thread: pthread_t
+
+  /// - Throws: when the system has no thread to give (pthread_create(3)).
+  package init(name: String, _ body: @escaping @Sendable () -> Void) throws(SystemError) {
+    thread = try Thread.create(name: name, isDetached: false, body)
+  }
+
+  deinit { pthread_join(thread, nil) }
 }

@@ -21,8 +21,9 @@ package enum Journal {
   /// that are still in the file, in ascending sequence order, each once, before this returns; it
   /// may also get records that were released just before the stop. The bytes are lent for the call.
   ///
-  /// Blocks for as long as reading the ring takes. Reads at most 1.1 × the scanned part, holds at
-  /// most 8 MiB (or twice the largest group) besides the index.
+  /// Blocks for as long as reading the ring takes; a thread that reads ahead ends before this
+  /// returns. Reads at most 1.1 × the scanned part, holds at most 8 MiB (and, when a group is
+  /// larger than 1 MiB, twice that group) besides the index.
   package static func open(
     path: String, options: JournalOptions, environment: JournalEnvironment = .posix,
     progress: (CreateProgress) -> Void = { _ in },

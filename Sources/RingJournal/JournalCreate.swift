@@ -30,7 +30,8 @@ enum JournalCreate {
   private static let alreadyLocked: Int32 = -1
 
   /// First start means an empty data directory: journals of other routes with their
-  /// companions may be there, anything of this route may not.
+  /// companions may be there, anything of this route may not. The companion of a journal that is
+  /// there (`<route>.dead`) is no first start: the journal proves that the right disk is mounted.
   static func checkFirstStart(
     path: String, routeName: String, disk: any Disk
   ) throws(JournalError) {
@@ -45,6 +46,7 @@ enum JournalCreate {
     }
     let ownPrefix = baseName(of: path) + "."
     let otherPrefixes = names.filter { $0.hasSuffix(".journal") }.map { $0.dropLast(7) }
+    let isCompanion = otherPrefixes.contains { ownPrefix.hasPrefix($0) }
     for name in names where name != "lost+found" && name != "quarantine" {
       if name.hasPrefix(ownPrefix) {
         throw JournalError(
@@ -52,7 +54,7 @@ enum JournalCreate {
           "\(path) is missing, but \(directory)/\(name) shows that route \(routeName) ran here; "
             + "restore the journal, or remove that file to begin a new one")
       }
-      if name.hasSuffix(".journal.creating") { continue }
+      if isCompanion || name.hasSuffix(".journal.creating") { continue }
       if otherPrefixes.contains(where: { name.hasPrefix($0) }) { continue }
       throw JournalError(
         .directoryNotEmpty,

@@ -31,6 +31,9 @@ package struct JournalEnvironment: Sendable {
   package var allowsUnsafeFilesystem = false
   /// Test only. A small ring that turns often.
   package var spacing = JournalLayout.standardSpacing
+  /// Test only. Small pieces, so that opening a small ring reads ahead, too; a ring of one piece is
+  /// read without a thread.
+  package var scanChunkByteCount: Int?
 
   package init(disk: any Disk, clock: any JournalClock, bootID: BootID) {
     self.disk = disk

@@ -15,7 +15,8 @@ extension JournalOpening {
     }
     var scan = RecoveryScan(
       file: file, identity: blocks.identity, layout: layout, boot: environment.bootID,
-      hint: blocks.superblock)
+      hint: blocks.superblock,
+      size: environment.scanChunkByteCount.map { .chunks(of: $0) } ?? ScanSize())
     scan.run(recovered)
     let cursors = CursorTable(
       sinks: options.sinks, superblock: blocks.superblock, newest: scan.result.newest)

@@ -5,23 +5,26 @@ import Synchronization
 
 /// Records that the centre refuses for good, in a small ring file of their own beside the journal:
 /// synced before the cursor passes them; when it is full its oldest goes. The file appears with the
-/// first dead letter. Any thread.
+/// first dead letter. One per route, shared by its sinks: the file has one writer. Any thread.
 ///
-/// A stored record keeps topic, payload, properties and id text; added user properties say where it
-/// came from (`penstock-sink`, `penstock-epoch`, `penstock-sequence`) and why (`penstock-reason`).
-/// What does not fit into this file is cut: first its own properties go, then the payload's end.
+/// A stored record keeps topic, payload, properties and id text; its receive time is when it was
+/// stored. Added user properties say where it came from (`penstock-sink`, `penstock-epoch`,
+/// `penstock-sequence`, `penstock-received`) and why (`penstock-reason`). What would not fit is
+/// left out, because a record that cannot be stored would hold up the sink for ever:
+/// `penstock-cut-properties` and `penstock-cut-payload` then say how many bytes there were.
 package final class DeadLetterStore: Sendable {
-  /// Leaves room for ours in the 16 bits that a record has for their length.
-  private static let keptPropertiesByteCountMax = 64_000
-
   private let path: String
   private let options: JournalOptions
   private let environment: JournalEnvironment
   private let writer = Mutex<JournalWriter?>(nil)
 
+  /// The added properties with their longest values are smaller than this.
+  private static let addedByteCountMax = 1024
+
+  /// - Parameter commitByteCountMax: the largest commit of the journal whose records are refused.
   package init(
     path: String, gatewayID: String, routeName: String, capacity: ByteCount,
-    environment: JournalEnvironment = .posix
+    commitByteCountMax: ByteCount = .mebibytes(1), environment: JournalEnvironment = .posix
   ) {
     self.path = path
     self.environment = environment
@@ -30,6 +33,11 @@ package final class DeadLetterStore: Sendable {
       sinks: [JournalSink(name: "operator", required: false)])
     options.capacity = capacity
     options.whenFull = .dropOldest
+    // Room for the added properties, as far as a file of this size has it.
+    let eighth = (capacity.rawValue - JournalOptions.capacityMin.rawValue / 2) / 8
+    options.commitByteCountMax = ByteCount(
+      max(
+        4096, min(commitByteCountMax.rawValue + 4 * DeadLetterStore.addedByteCountMax, eighth)))
     self.options = options
   }
 
@@ -37,53 +45,63 @@ package final class DeadLetterStore: Sendable {
   package func store(
     _ record: JournalRecord, _ bytes: Span<UInt8>, sink: String, reason: ReasonCode
   ) throws(JournalError) {
-    var properties: [UInt8] = []
-    if record.properties.count <= Self.keptPropertiesByteCountMax {
-      properties.append(bytes.extracting(record.properties))
-    }
-    for (name, value) in [
-      ("penstock-sink", sink), ("penstock-epoch", record.epoch.description),
-      ("penstock-sequence", record.sequence.description),
-      ("penstock-reason", reason.description),
-    ] {
+    var added: [UInt8] = []
+    func add(_ name: String, _ value: String) {
       MQTTPropertyWriter.appendUserProperty(
-        name: name.utf8.span, value: value.utf8.span, to: &properties)
+        name: name.utf8.span, value: value.utf8.span, to: &added)
     }
-    var draft = RecordDraft(
-      kind: .deadLetter, reason: .refused, flags: record.flags, idHash: record.idHash,
-      payloadDigest: record.payloadDigest, idText: record.idText,
-      receivedMonotonic: MonotonicTime(nanoseconds: 0))
-    // Whether or not the id text lies in the payload: that may be cut.
-    if draft.idText != .absent { draft.idText = .stored }
-    try append(
-      draft, topic: bytes.extracting(record.topic), idText: bytes.extracting(record.idTextBytes),
-      properties: properties.span, payload: bytes.extracting(record.payload))
-  }
-
-  /// The file is opened, or created, by the first dead letter.
-  private func append(
-    _ draft: RecordDraft, topic: Span<UInt8>, idText: Span<UInt8>, properties: Span<UInt8>,
-    payload: Span<UInt8>
-  ) throws(JournalError) {
+    add("penstock-sink", sink)
+    add("penstock-epoch", record.epoch.description)
+    add("penstock-sequence", record.sequence.description)
+    add("penstock-received", record.received.description)
+    add("penstock-reason", reason.description)
     try writer.withLock { held throws(JournalError) in
+      // Not put back when anything fails: opening the file again then finds out what is in it.
       var writer: JournalWriter
-      if let open = held.take() {
-        writer = open
+      if let open = held.take() { writer = open } else { writer = try open() }
+      let most = writer.recordByteCountMax - record.topic.count - Self.addedByteCountMax
+      var properties: [UInt8] = []
+      let propertiesMax = min(Int(UInt16.max) - Self.addedByteCountMax, most / 2)
+      if record.properties.count <= propertiesMax {
+        properties.append(bytes.extracting(record.properties))
       } else {
-        writer = try Journal.open(
-          path: path, options: options, environment: environment, progress: { _ in },
-          recovered: { _, _ in }
-        ).takeWriter()
+        add("penstock-cut-properties", String(record.properties.count))
       }
-      let room = max(
-        0, writer.recordByteCountMax - topic.count - idText.count - properties.count)
+      var draft = RecordDraft(
+        kind: .deadLetter, reason: .refused, flags: record.flags, idHash: record.idHash,
+        payloadDigest: record.payloadDigest, idText: record.idText,
+        receivedMonotonic: environment.clock.monotonic())
+      let room = most - properties.count - record.idTextBytes.count
+      var payload = record.payload
+      if payload.count > room {
+        add("penstock-cut-payload", String(payload.count))
+        payload = payload.prefix(max(room, 0))
+        // The id may stand in the part that goes.
+        if !record.idTextBytes.isEmpty { draft.idText = .stored }
+      }
+      properties += added
       let result = try writer.append(
-        draft, topic: topic, idText: idText, properties: properties,
-        payload: payload.extracting(0..<min(payload.count, room)))
-      precondition(
-        result != .groupFull, "an empty group of this journal holds any record of the other")
+        draft, topic: bytes.extracting(record.topic),
+        idText: bytes.extracting(record.idTextBytes), properties: properties.span,
+        payload: bytes.extracting(payload))
+      guard case .appended = result else {
+        preconditionFailure("an empty group of a ring that drops its oldest takes a record")
+      }
       _ = try writer.commit()
       held = consume writer
     }
+  }
+
+  /// Clean stop. A dead letter that comes later opens the file again.
+  package func close() throws(JournalError) {
+    try writer.withLock { held throws(JournalError) in
+      guard var writer = held.take() else { return }
+      try writer.close()
+    }
+  }
+
+  /// Opened, or created, by the first dead letter.
+  private func open() throws(JournalError) -> JournalWriter {
+    try Journal.open(path: path, options: options, environment: environment).takeWriter()
   }
 }

@@ -59,12 +59,14 @@ enum OpenBenchmark {
 
   private static func open(_ path: String, _ options: JournalOptions) throws -> Double {
     let start = Clock.monotonic()
-    var window = DeduplicationWindow(
-      capacity: DeduplicationOptions(selector: .none).window(ringCapacity: options.capacity))
+    var rebuild = WindowRebuild(
+      DeduplicationWindow(
+        capacity: DeduplicationOptions(selector: .none).window(ringCapacity: options.capacity)))
     var writer = try Journal.open(
       path: path, options: options, progress: { _ in },
-      recovered: { record, _ in window.insert(record.idHash, digest: record.payloadDigest) }
+      recovered: { record, _ in rebuild.insert(record.idHash, digest: record.payloadDigest) }
     ).takeWriter()
+    let window = rebuild.finish()
     let seconds = seconds(since: start)
     guard window.count > 0 else { throw BenchmarkError("nothing was recovered") }
     try writer.close()

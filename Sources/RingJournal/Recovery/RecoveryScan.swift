@@ -16,11 +16,11 @@ struct ScanResult: Sendable {
 }
 
 /// Reads the data region once, front to back from the head that the superblock names, in large
-/// pieces; checks every group; and hands each record to `visit` in sequence order. Groups written
-/// after that superblock (at most a sixteenth of the ring) come first in the file but last in
-/// sequence: they are read again at the end, by `visitRest`.
+/// pieces and ahead of the decoding; checks every group; and hands each record to `visit` in
+/// sequence order. Groups written after that superblock (at most a sixteenth of the ring) come
+/// first in the file but last in sequence: they are read again at the end, by `visitRest`.
 ///
-/// Memory: one window of 4 MiB, or twice the largest group.
+/// Memory: see `ScanSize`; a group larger than a piece's front room takes a buffer of its own.
 struct RecoveryScan: ~Copyable {
   private(set) var result = ScanResult()
   /// Records up to here were handed to `visit`.
@@ -31,27 +31,22 @@ struct RecoveryScan: ~Copyable {
   private let layout: JournalLayout
   private let boot: BootID
   private let hint: Superblock?
-  private var window: AlignedBuffer
-  /// File offsets whose bytes are in the window, from its start.
-  private var windowed: Range<Int> = 0..<0
-  /// Nothing beyond is of interest, except the rest of a group that begins before.
-  private var readLimit = 0
+  private var window: ScanWindow
 
-  private static let windowByteCount = 4 << 20
   /// More damaged headers than this are not remembered: a table of them must not fill the memory.
   private static let damagedMax = 4096
+  private static let runGapMax = 64 << 10
 
   init(
     file: any DiskFile, identity: Identity, layout: JournalLayout, boot: BootID,
-    hint: Superblock?
+    hint: Superblock?, size: ScanSize = ScanSize()
   ) {
     self.file = file
     self.identity = identity
     self.layout = layout
     self.boot = boot
     self.hint = hint
-    window = AlignedBuffer(
-      count: min(RecoveryScan.windowByteCount, Block.roundUp(layout.dataByteCount)))
+    window = ScanWindow(file: file, layout: layout, size: size)
   }
 
   /// On its first lap, scanned only up to the high water and in sequence order.
@@ -60,42 +55,72 @@ struct RecoveryScan: ~Copyable {
   }
 
   mutating func run(_ visit: (JournalRecord, Span<UInt8>) -> Void) {
-    guard let hint else {
-      // Without a superblock nothing tells old from new before the end: `visitRest` does it all.
-      scan(layout.dataStart..<layout.dataEnd, visit)
-      return
+    var ranges = [layout.dataStart..<layout.dataEnd]
+    if let hint {
+      ranges =
+        isYoung
+        ? [layout.dataStart..<hint.highWater]
+        : [hint.headOffset..<layout.dataEnd, layout.dataStart..<hint.headOffset]
     }
-    if isYoung {
-      scan(layout.dataStart..<hint.highWater, visit)
-    } else {
-      scan(hint.headOffset..<layout.dataEnd, visit)
-      scan(layout.dataStart..<hint.headOffset, visit)
-    }
+    // Without a superblock nothing tells old from new before the end: `visitRest` does it all.
+    window.expect(ranges)
+    for range in ranges { scan(range, visit) }
+    finish()
+    // Once: `visitRest` meets the same blocks again.
+    result.unreadableBlockCount = window.found.unreadableBlockCount
   }
 
   /// Hands over the records of kept groups that `run` could not place in sequence order.
   mutating func visitRest(
     of kept: [GroupEntry], _ visit: (JournalRecord, Span<UInt8>) -> Void
   ) {
-    let newestEnd = kept.last?.end ?? 0
-    for entry in kept where entry.last > visitedThrough {
-      readLimit = entry.offset < newestEnd ? newestEnd : layout.dataEnd
-      fill(entry.offset, byteCount: entry.occupiedByteCount)
-      guard let (header, isIntact) = inspect(entry.offset), isIntact,
-        header.number == entry.number
+    let through = visitedThrough
+    let rest = kept.drop { $0.last <= through }
+    guard !rest.isEmpty else { return }
+    let ranges = RecoveryScan.runs(of: rest)
+    window.expect(ranges)
+    var run = 0
+    for entry in rest where entry.last > visitedThrough {
+      while !ranges[run].contains(entry.offset) { run += 1 }
+      window.fill(
+        entry.offset, byteCount: entry.occupiedByteCount, limit: ranges[run].upperBound)
+      guard let (header, isIntact) = inspect(entry.offset, limit: ranges[run].upperBound),
+        isIntact, header.number == entry.number
       else { continue }
       visitGroup(header, visit)
     }
+    finish()
+  }
+
+  /// Groups that lie one behind the other are read together, and so is a small gap between them,
+  /// such as the older copy of a tail.
+  private static func runs(of groups: ArraySlice<GroupEntry>) -> [Range<Int>] {
+    var runs: [Range<Int>] = []
+    for group in groups {
+      if let last = runs.last, group.offset >= last.upperBound,
+        group.offset - last.upperBound <= runGapMax
+      {
+        runs[runs.count - 1] = last.lowerBound..<group.end
+      } else {
+        runs.append(group.offset..<group.end)
+      }
+    }
+    return runs
+  }
+
+  private mutating func finish() {
+    window.end()
+    result.byteCount = window.found.byteCount
   }
 
   private mutating func scan(
     _ range: Range<Int>, _ visit: (JournalRecord, Span<UInt8>) -> Void
   ) {
     var offset = range.lowerBound
-    readLimit = range.upperBound
-    while offset < range.upperBound {
-      fill(offset, byteCount: Block.byteCount)
-      guard let (header, isIntact) = inspect(offset) else {
+    let limit = range.upperBound
+    while offset < limit {
+      window.fill(offset, byteCount: Block.byteCount, limit: limit)
+      guard let (header, isIntact) = inspect(offset, limit: limit) else {
         offset += Block.byteCount
         continue
       }
@@ -122,19 +147,23 @@ struct RecoveryScan: ~Copyable {
       ? header.lap &+ 1 == hint.headLap : header.lap == hint.headLap
   }
 
-  /// The group at `offset`, which is in the window with at least one block; its body is fetched.
-  private mutating func inspect(_ offset: Int) -> (GroupHeader, isIntact: Bool)? {
+  /// The group at `offset`, of which at least one block is in the window; its body is fetched.
+  private mutating func inspect(
+    _ offset: Int, limit: Int
+  ) -> (GroupHeader, isIntact: Bool)? {
     let identity = self.identity
-    let start = offset - windowed.lowerBound
-    guard start >= 0, windowed.upperBound >= offset + Block.byteCount else { return nil }
-    let header = window.withBytes(start..<start + Block.byteCount) {
+    let block = offset..<offset + Block.byteCount
+    guard window.range.lowerBound <= offset, block.upperBound <= window.range.upperBound else {
+      return nil
+    }
+    let header = window.withBytes(block) {
       GroupHeader.decode($0, offset: offset, identity: identity)
     }
     guard let header else { return nil }
-    fill(offset, byteCount: header.occupiedByteCount)
-    let bodyStart = offset - windowed.lowerBound
-    guard windowed.upperBound >= offset + header.occupiedByteCount else { return (header, false) }
-    let isIntact = window.withBytes(bodyStart..<bodyStart + Int(header.usedByteCount)) {
+    window.fill(offset, byteCount: header.occupiedByteCount, limit: limit)
+    let end = offset + header.occupiedByteCount
+    guard window.range.upperBound >= end else { return (header, false) }
+    let isIntact = window.withBytes(offset..<offset + Int(header.usedByteCount)) {
       header.bodyIsIntact($0, seed: identity.checksumSeed)
     }
     return (header, isIntact)
@@ -143,12 +172,11 @@ struct RecoveryScan: ~Copyable {
   private mutating func visitGroup(
     _ group: GroupHeader, _ visit: (JournalRecord, Span<UInt8>) -> Void
   ) {
-    let start = group.offset - windowed.lowerBound
     let used = Int(group.usedByteCount)
     let through = visitedThrough
     let committedAt = group.committedAt(boot: boot)
     visitedThrough = max(through, group.last)
-    window.withBytes(start..<start + used) { bytes in
+    window.withBytes(group.offset..<group.offset + used) { bytes in
       var offset = GroupHeader.byteCount
       var sequence = group.first
       while sequence <= group.last {
@@ -163,58 +191,6 @@ struct RecoveryScan: ~Copyable {
         offset += header.byteCount
         sequence += 1
       }
-    }
-  }
-
-  /// Sees to it that the window holds these bytes, as far as the file has them.
-  private mutating func fill(_ offset: Int, byteCount: Int) {
-    if windowed.lowerBound <= offset, offset + byteCount <= windowed.upperBound { return }
-    if byteCount > window.count / 2 && window.count < 2 * byteCount {
-      window = AlignedBuffer(count: 2 * byteCount)
-      windowed = offset..<offset
-    }
-    if windowed.contains(offset) {
-      window.move(offset - windowed.lowerBound..<windowed.count, to: 0)
-      windowed = offset..<windowed.upperBound
-    } else {
-      windowed = offset..<offset
-    }
-    let wanted = max(offset + byteCount, min(readLimit, offset + window.count))
-    readAhead(through: min(wanted, layout.dataEnd))
-  }
-
-  private mutating func readAhead(through end: Int) {
-    let start = windowed.upperBound
-    guard end > start else { return }
-    let place = windowed.count
-    let file = self.file
-    do throws(SystemError) {
-      let count = try window.withMutableBytes(place..<place + end - start) {
-        bytes throws(SystemError) in try file.read(into: &bytes, at: start)
-      }
-      result.byteCount += count
-      windowed = windowed.lowerBound..<start + count
-    } catch {
-      readBlockwise(start..<end)
-    }
-  }
-
-  /// After a failed read: block by block, an unreadable block counts as zeros.
-  private mutating func readBlockwise(_ range: Range<Int>) {
-    let file = self.file
-    for offset in stride(from: range.lowerBound, to: range.upperBound, by: Block.byteCount) {
-      let place = offset - windowed.lowerBound
-      do throws(SystemError) {
-        let count = try window.withMutableBytes(place..<place + Block.byteCount) {
-          bytes throws(SystemError) in try file.read(into: &bytes, at: offset)
-        }
-        result.byteCount += count
-        if count < Block.byteCount { window.zero(place + count..<place + Block.byteCount) }
-      } catch {
-        window.zero(place..<place + Block.byteCount)
-        result.unreadableBlockCount += 1
-      }
-      windowed = windowed.lowerBound..<offset + Block.byteCount
     }
   }
 }

@@ -114,7 +114,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
       end = try serveParkingJournalFailure(&connection)
       if case .finished = end { try connection.disconnect() }
     } catch {
-      end = .lost(error)
+      end = .lost(error.naming(endpoints[endpoint]))
     }
     metrics.connected.record(0)
     if let failure { throw failure }

@@ -141,8 +141,16 @@ let package = Package(
       ["GatewayCore", "Platform", logging, metrics, lifecycle, nioCore, nioPosix, lifecycleTestKit]
     ),
     tests("PumpTelemetry", ["GatewayCore", "JSONScanning"]),
-    tests("Ingest", ["GatewayCore", "Platform"]),
-    tests("Upstream", ["GatewayCore", "Mosquitto"]),
+    tests(
+      "Ingest",
+      [
+        "GatewayCore", "Platform", "Mosquitto", "Deduplication", "RingJournal",
+        "AllocationCounting", logging,
+      ]),
+    tests("Batching", ["GatewayCore", "Platform", "RingJournal", "Envelope"]),
+    tests(
+      "Upstream",
+      ["GatewayCore", "Platform", "Mosquitto", "Batching", "RingJournal", "Envelope", logging]),
     tests(
       "Audit",
       ["GatewayCore", "Platform", "Mosquitto", "Envelope", "PumpTelemetry", "AllocationCounting"]),

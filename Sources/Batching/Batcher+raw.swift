@@ -6,19 +6,28 @@ extension Batcher {
   /// One record, one message: payload untouched, on its mapped topic. Gaps and dead letters, which
   /// a raw message cannot express, travel as envelopes on the notice topics.
   mutating func nextRaw(now: MonotonicTime) throws(JournalError) -> Step {
+    if let gap = gapAhead {
+      gapAhead = nil
+      return .batch(notice(of: gap))
+    }
     var taken: Batch?
     let making = RawMaking(
       journal: assembly.journal, topicMap: topicMap, now: now, wall: wallClock())
     let outcome = try Batcher.takeOne(
       from: &reader, making, &assembly.encoder, &rawProperties, into: &taken)
-    if let taken { return .batch(taken) }
-    guard case .gap(let gap) = outcome else { return .idle }
+    guard case .gap(let gap) = outcome else { return taken.map { .batch($0) } ?? .idle }
+    guard let taken else { return .batch(notice(of: gap)) }
+    // The reader went on behind the record and met a gap, which it tells once.
+    gapAhead = gap
+    return .batch(taken)
+  }
+
+  private mutating func notice(of gap: Gap) -> Batch {
     assembly.encoder.begin(journal: assembly.journal, epoch: assembly.epoch, first: gap.range.first)
     assembly.encoder.appendGap(gap)
-    return .batch(
-      Batcher.notice(
-        .gaps, range: gap.range, epoch: assembly.epoch, recordCount: 0, gaps: [gap],
-        encoder: &assembly.encoder))
+    return Batcher.notice(
+      .gaps, range: gap.range, epoch: assembly.epoch, recordCount: 0, gaps: [gap],
+      encoder: &assembly.encoder)
   }
 
   /// What does not change from record to record.

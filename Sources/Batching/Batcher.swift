@@ -58,6 +58,8 @@ package struct Batcher: ~Copyable {
   var reader: JournalReader
   var rawProperties = RawProperties()
   var assembly: Assembly
+  /// A raw route's next notice: the reader met it behind the record that was just taken.
+  var gapAhead: Gap?
   private var parts: Parts?
   private var elisions: [SequenceRange] = []
   /// Smoothed encoded/packet ratio of recent batches.
@@ -93,6 +95,7 @@ package struct Batcher: ~Copyable {
   /// Reads again from `sequence`, forgetting a batch under construction.
   package mutating func rewind(to sequence: Sequence) {
     abandonAssembly()
+    gapAhead = nil
     reader.seek(to: sequence)
   }
 

@@ -47,7 +47,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   private let makeConnection: MakeInboundConnection<Connection>
   private var subscriptions: SubscriptionMemory
   private var groupClose: GroupClose
-  private var backoff = Backoff()
+  private var backoff: Backoff
   private var attempt = 0
   private var lastReported: MosquittoError.Code?
   private var lastMisc = MonotonicTime(nanoseconds: 0)
@@ -58,12 +58,13 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
 
   /// - Parameters:
   ///   - intake: owns the journal's writer; used by this thread alone from now on.
+  ///   - backoff: the pauses before another connection.
   ///   - makeConnection: a fresh handle that delivers to the intake; called for each connection.
   package init(
     options: IngestOptions, intake: Intake, control: IngestControl, wakeUp: WakeUp,
     subscriptions: SubscriptionMemory, stage: StageName, status: any StatusReporting,
     metrics: IngestMetrics, logger: Logger, sabotage: Sabotage = .none,
-    makeConnection: @escaping MakeInboundConnection<Connection>
+    backoff: Backoff = Backoff(), makeConnection: @escaping MakeInboundConnection<Connection>
   ) {
     self.options = options
     self.intake = intake
@@ -75,6 +76,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     self.metrics = metrics
     self.logger = logger
     self.sabotage = sabotage
+    self.backoff = backoff
     self.makeConnection = makeConnection
     let connection = options.connection
     groupClose = GroupClose(
@@ -207,6 +209,12 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
       let pending = max(held, intake.openRecordCount)
       if pending > 0 {
         let age = now.since(intake.oldestHeld ?? now)
+        guard intake.hasRoom else {
+          // Nothing more can be taken: settle what was, then leave in good order.
+          try commitAndRelease(&connection)
+          drySince = nil
+          continue
+        }
         switch groupClose.decide(
           held: pending, byteCount: intake.openByteCount, age: age,
           dry: readFirst ? nil : drySince.map { now.since($0) })
@@ -257,6 +265,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
       if let failure = intake.failure { throw failure }
       if connection.socket == nil { throw connectionGone() }
       if intake.receivedCount == before { return false }
+      if intake.wasRefusedRoom { return true }
       if connection.heldAcknowledgements >= groupClose.windowMax
         || intake.openByteCount >= groupClose.byteCountMax || !intake.hasRoom
       {
@@ -363,16 +372,18 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     _ session: inout Session, _ connection: inout Connection,
     _ acknowledgement: ConnectAcknowledgement, now: MonotonicTime
   ) throws {
-    var changes = subscriptions.changes(to: options.subscriptions)
     if !acknowledgement.sessionPresent {
-      if subscriptions.filters != nil {
+      if subscriptions.filters?.isEmpty == false {
         metrics.sessionLost.increment()
         logger.error(
           "the broker has lost our session: what it held for us is gone",
           metadata: ["mqtt.client_id": "\(options.connection.clientID)"])
       }
-      changes = (options.subscriptions, [])
+      // The new session holds nothing. Should this connection end before the SUBACK, the next one
+      // finds this very session present.
+      remember([])
     }
+    let changes = subscriptions.changes(to: options.subscriptions)
     if !changes.unsubscribe.isEmpty { _ = try connection.unsubscribe(changes.unsubscribe) }
     guard !changes.subscribe.isEmpty else { return try becomeLive(&session) }
     subscribing = changes.subscribe
@@ -396,11 +407,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
 
   private mutating func becomeLive(_ session: inout Session) throws {
     session.state = .live
-    do throws(SystemError) {
-      try subscriptions.store(options.subscriptions)
-    } catch {
-      logger.warning("cannot remember the subscriptions", metadata: ["error": "\(error)"])
-    }
+    remember(options.subscriptions)
     attempt = 0
     lastReported = nil
     metrics.connected.record(1)
@@ -408,6 +415,15 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     logger.notice(
       "receiving from the field broker",
       metadata: ["mqtt.filters": "\(options.subscriptions.joined(separator: " "))"])
+  }
+
+  /// What the session at the broker holds from now on.
+  private mutating func remember(_ filters: [String]) {
+    do throws(SystemError) {
+      try subscriptions.store(filters)
+    } catch {
+      logger.warning("cannot remember the subscriptions", metadata: ["error": "\(error)"])
+    }
   }
 
   private mutating func publishGauges(now: MonotonicTime) {

@@ -20,8 +20,9 @@ package import RingJournal
 package final class Intake: MosquittoHandler {
   /// Bytes kept free in a group for its header and the record's own.
   private static let groupOverheadByteCount = 4096
-  /// Properties beyond this make a message too large: they are dropped with the cut payload.
-  private static let propertiesByteCountMax = 65_536
+  /// What a record can hold. Properties beyond this make a message too large: they are dropped with
+  /// the cut payload.
+  private static let propertiesByteCountMax = 65_535
   /// Free part of the ring at which a paused route comes back.
   private static let resumeFraction = 0.10
 
@@ -201,6 +202,7 @@ package final class Intake: MosquittoHandler {
     }
     guard case .append(_, _, let hash) = verdict else { return }
     // The first bytes are kept for the person who must find out what sent them.
+    let topic = topic.extracting(0..<min(topic.count, max(0, room)))
     let kept = max(0, min(payload.count, room - topic.count - MessageIDText.byteCountMax))
     message.flags.remove(.json)
     try append(
@@ -288,6 +290,7 @@ package final class Intake: MosquittoHandler {
       case .groupFull:
         // Durable sooner than planned; the PUBACKs still wait for the loop.
         _ = try commit()
+        refreshRoom()
       case .ringFull:
         wasRefusedRoom = true
         roomAtRefusal = writer.freeByteCount

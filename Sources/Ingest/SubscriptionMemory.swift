@@ -25,7 +25,7 @@ package struct SubscriptionMemory: Sendable {
     return (wanted.filter { !filters.contains($0) }, filters.filter { !wanted.contains($0) })
   }
 
-  /// The broker has granted exactly these.
+  /// The session holds exactly these: what the broker granted, or nothing when it is new.
   /// - Throws: when the file cannot be replaced; what is known in memory is then the new set.
   package mutating func store(_ filters: [String]) throws(SystemError) {
     guard self.filters != filters else { return }

@@ -42,7 +42,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
   private let makeConnection: MakeOutboundConnection<Connection>
   private var batcher: Batcher
   private var window: DeliveryWindow<Batch>
-  private var backoff = Backoff()
+  private var backoff: Backoff
   private var attempt = 0
   private var lastReported: MosquittoError.Code?
   private var packetByteCountMax: Int?
@@ -52,11 +52,14 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
 
   /// - Parameters:
   ///   - sink: which of the journal's cursors is ours.
+  ///   - backoff: the pauses before another connection, and after a refusal.
+  ///   - answerTimeout: a publish unanswered for longer costs the connection.
   ///   - makeConnection: a fresh handle that delivers to the inbox; called for each connection.
   package init(
     options: SinkOptions, route: RouteIdentity, sink: Int, journal: JournalState,
     batcher: consuming Batcher, control: SinkControl, deadLetters: DeadLetterStore,
     stage: StageName, status: any StatusReporting, metrics: UpstreamMetrics, logger: Logger,
+    backoff: Backoff = Backoff(), answerTimeout: Duration = .seconds(30),
     makeConnection: @escaping MakeOutboundConnection<Connection>
   ) {
     self.options = options
@@ -73,10 +76,12 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     self.inbox = SinkInbox()
     self.makeConnection = makeConnection
     self.batcher = batcher
+    self.backoff = backoff
     self.sentThrough = journal.acknowledged(sink)
     window = DeliveryWindow(
       slotCountMax: options.inFlightMax, acceptance: options.acceptance,
-      acceptsNoSubscriber: options.acceptsNoSubscriber)
+      acceptsNoSubscriber: options.acceptsNoSubscriber, answerTimeout: answerTimeout,
+      backoff: backoff)
   }
 
   /// Runs until told to stop, or until it has drained. A broker that is away never ends it.

@@ -5,7 +5,7 @@ import Glibc
 import Platform
 import Testing
 
-private struct SourceFile: Sendable, CustomTestStringConvertible {
+struct SourceFile: Sendable, CustomTestStringConvertible {
   let path: String
   let lines: [Substring]
 
@@ -14,13 +14,13 @@ private struct SourceFile: Sendable, CustomTestStringConvertible {
 }
 
 /// The repository, found from this file.
-private let root: String = {
+let root: String = {
   var path = #filePath.split(separator: "/").dropLast(3)
   path.insert("", at: path.startIndex)
   return path.joined(separator: "/")
 }()
 
-private func names(in directory: String) -> [String] {
+func names(in directory: String) -> [String] {
   guard let handle = unsafe opendir(directory) else { return [] }
   defer { unsafe closedir(handle) }
   var names: [String] = []
@@ -33,7 +33,7 @@ private func names(in directory: String) -> [String] {
   return names.sorted()
 }
 
-private func files(under directory: String, suffix: String) -> [SourceFile] {
+func files(under directory: String, suffix: String) -> [SourceFile] {
   var found: [SourceFile] = []
   for name in names(in: "\(root)/\(directory)") {
     let path = "\(directory)/\(name)"
@@ -51,8 +51,8 @@ private func files(under directory: String, suffix: String) -> [SourceFile] {
   return found
 }
 
-private let sources = files(under: "Sources", suffix: ".swift")
-private let everySwiftFile = sources + files(under: "Tests", suffix: ".swift")
+let sources = files(under: "Sources", suffix: ".swift")
+let everySwiftFile = sources + files(under: "Tests", suffix: ".swift")
 
 private func isComment(_ line: Substring) -> Bool {
   line.drop(while: { $0 == " " }).hasPrefix("//")
@@ -63,7 +63,7 @@ private func isComment(_ line: Substring) -> Bool {
   func treeIsThere() { #expect(sources.count > 60) }
 
   @Test("lines are at most 100 columns, without trailing space", arguments: everySwiftFile)
-  private func lines(file: SourceFile) {
+  func lines(file: SourceFile) {
     for (number, line) in file.lines.enumerated() {
       if line.count > 100 && !line.contains("https://") {
         Issue.record("\(file.path):\(number + 1) has \(line.count) columns")
@@ -73,7 +73,7 @@ private func isComment(_ line: Substring) -> Bool {
   }
 
   @Test("files stay below 600 lines", arguments: everySwiftFile)
-  private func length(file: SourceFile) {
+  func length(file: SourceFile) {
     #expect(file.lines.count <= 600, "\(file.path): two rooms in one?")
   }
 

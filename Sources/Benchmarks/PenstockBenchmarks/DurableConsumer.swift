@@ -65,7 +65,7 @@ enum DurableConsumer {
           let elapsed = seconds(since: first.at)
           let cpu = Usage.processSeconds() - first.cpu
           Console.line(
-            "\(committed - first.committed) \(elapsed) \(cpu) \(Usage.status("VmHWM"))")
+            "\(committed - first.committed) \(elapsed) \(cpu) \((try? Usage.status("VmHWM")) ?? 0)")
           control.advance(to: .close)
           return
         }

@@ -22,7 +22,7 @@ enum OpenBenchmark {
       let read = try readDirect(path, byteCount: byteCount)
       let open = try open(path, options)
       ratios.append(read / open)
-      peak = max(peak, Usage.status("VmHWM"))
+      peak = try max(peak, Usage.status("VmHWM"))
       let rate = { (seconds: Double) in Int(Double(byteCount) / seconds / 1e6) }
       Console.line(
         "  round \(round): sequential read \(rate(read)) MB/s · open \(rate(open)) MB/s · "

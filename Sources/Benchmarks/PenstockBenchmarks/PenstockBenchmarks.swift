@@ -5,6 +5,7 @@
 //   dedup         look-ups and inserts of the deduplication window
 //   open          opening a full ring against a sequential read of the same bytes
 //   memory        resident memory of the agent's ingest side with a full ring
+//   sizing        hours of outage per ring size, and bytes written per day, at low rates
 //
 // `consume-durable` is the child process of `ingest` and `memory`.
 
@@ -24,13 +25,15 @@ struct PenstockBenchmarks {
         try DeduplicationBenchmark.run()
         try OpenBenchmark.run()
         try MemoryBenchmark.run()
+        try SizingBenchmark.run()
       case "ingest": try IngestBenchmark.run()
       case "dedup": try DeduplicationBenchmark.run()
       case "open": try OpenBenchmark.run()
       case "memory": try MemoryBenchmark.run()
+      case "sizing": try SizingBenchmark.run()
       case "consume-durable": try DurableConsumer.run(Array(arguments.dropFirst()))
       case .some(let name):
-        Console.error("no benchmark \(name): ingest, dedup, open or memory")
+        Console.error("no benchmark \(name): ingest, dedup, open, memory or sizing")
         exit(64)
       }
     } catch {
@@ -78,15 +81,13 @@ struct Usage {
       + Double(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6
   }
 
-  /// A line of /proc/self/status in KiB: `VmHWM`, `VmRSS`.
-  static func status(_ name: String) -> Int {
-    guard let bytes = try? File.readSmall("/proc/self/status", byteCountMax: 1 << 16) else {
-      return 0
-    }
+  /// A line of /proc/PID/status in KiB: `VmHWM`, `VmRSS`.
+  static func status(_ name: String, of process: String = "self") throws -> Int {
+    let bytes = try File.readSmall("/proc/\(process)/status", byteCountMax: 1 << 16)
     for line in String(decoding: bytes, as: UTF8.self).split(separator: "\n")
     where line.hasPrefix(name + ":") {
       return Int(line.split(separator: " ").dropLast().last ?? "") ?? 0
     }
-    return 0
+    throw BenchmarkError("no \(name) in /proc/\(process)/status")
   }
 }

@@ -57,7 +57,7 @@ package enum MetricCatalogue {
     counter(
       "penstock_ingest_messages_total", ["route"],
       "Messages received from the source broker, redeliveries included."),
-    counter("penstock_ingest_bytes_total", ["route"], "Payload bytes received."),
+    counter("penstock_ingest_bytes_total", ["route"], "Topic and payload bytes received."),
     counter(
       "penstock_ingest_duplicates_total", ["route"],
       "Messages whose id was journalled already: acknowledged, not stored again."),
@@ -95,7 +95,10 @@ package enum MetricCatalogue {
     gauge("penstock_journal_committed_sequence", ["route"], "Last durable sequence."),
     histogram(
       "penstock_journal_fsync_seconds", ["route"], "Duration of one fdatasync.", diskBuckets),
-    counter("penstock_journal_written_bytes_total", ["route"], "Bytes written: the flash wear."),
+    counter(
+      "penstock_journal_written_bytes_total", ["route"],
+      "Bytes of commit groups written: the flash wear, cursors aside."
+    ),
     counter("penstock_journal_commits_total", ["route"], "Commit groups made durable."),
     gauge(
       "penstock_journal_oldest_undelivered_seconds", ["route"],

@@ -159,6 +159,13 @@ let package = Package(
       dependencies: ["Audit", "GatewayCore", "Platform", "PumpTelemetry", "penstock"],
       swiftSettings: settings),
     .testTarget(
+      name: "IntegrationTests",
+      dependencies: [
+        "Audit", "Envelope", "GatewayCore", "JSONScanning", "Mosquitto", "Observability",
+        "Platform", "TestSupport", "penstock", logging,
+      ],
+      swiftSettings: settings),
+    .testTarget(
       name: "TidyTests", dependencies: ["GatewayCore", "Platform"], swiftSettings: settings),
     // Interposes malloc: for tests and benchmarks, never below a product.
     .target(name: "CAllocationCounter", cSettings: [.unsafeFlags(["-O2"])]),

@@ -28,4 +28,6 @@ package struct Batch: Sendable {
   package let isRetained: Bool
   /// MQTT 5 properties in wire encoding; see `MQTTPropertyReader`.
   package let properties: [UInt8]
+  /// The gaps it tells of.
+  package var gaps: [Gap] = []
 }

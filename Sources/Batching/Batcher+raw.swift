@@ -26,7 +26,8 @@ extension Batcher {
     assembly.encoder.begin(journal: assembly.journal, epoch: assembly.epoch, first: gap.range.first)
     assembly.encoder.appendGap(gap)
     return Batcher.notice(
-      .gaps, range: gap.range, epoch: assembly.epoch, recordCount: 0, encoder: &assembly.encoder)
+      .gaps, range: gap.range, epoch: assembly.epoch, recordCount: 0, gaps: [gap],
+      encoder: &assembly.encoder)
   }
 
   /// What does not change from record to record.
@@ -77,12 +78,12 @@ extension Batcher {
 
   private static func notice(
     _ notice: Batch.Notice, range: SequenceRange, epoch: Epoch, recordCount: Int,
-    encoder: inout EnvelopeEncoder
+    gaps: [Gap] = [], encoder: inout EnvelopeEncoder
   ) -> Batch {
     var packet: [UInt8] = []
     encoder.finish(last: range.last, compression: .none, into: &packet)
     return Batch(
       range: range, epoch: epoch, recordCount: recordCount, destination: .notices(notice),
-      bytes: packet, isRetained: false, properties: [])
+      bytes: packet, isRetained: false, properties: [], gaps: gaps)
   }
 }

@@ -35,7 +35,7 @@ package struct Batcher: ~Copyable {
     var oldest: MonotonicTime?
     var recordCountMax = 0
     var encodedByteCountMax = 0
-    var elided: SequenceRange?
+    var gaps: [Gap] = []
 
     var isOpen: Bool { oldest != nil }
   }
@@ -158,6 +158,7 @@ package struct Batcher: ~Copyable {
       case .gap(let gap):
         assembly.open(at: gap.range.first, oldest: now)
         assembly.encoder.appendGap(gap)
+        assembly.gaps.append(gap)
         assembly.last = gap.range.last
       case .stopped:
         return .batch(try close())
@@ -203,7 +204,7 @@ package struct Batcher: ~Copyable {
     let batch = Batch(
       range: SequenceRange(assembly.first, assembly.last), epoch: assembly.epoch,
       recordCount: assembly.recordCount, destination: .batches, bytes: packet, isRetained: false,
-      properties: properties)
+      properties: properties, gaps: assembly.gaps)
     ratio = 0.75 * ratio + 0.25 * Double(encodedByteCount) / Double(max(packet.count, 1))
     assembly.clear()
     guard packet.count > packetByteCountMax, batch.recordCount > 1 else { return batch }
@@ -256,6 +257,7 @@ extension Batcher.Assembly {
     self.epoch = epoch ?? self.epoch
     self.oldest = oldest
     recordCount = 0
+    gaps.removeAll(keepingCapacity: true)
     encoder.begin(journal: journal, epoch: self.epoch, first: first)
   }
 

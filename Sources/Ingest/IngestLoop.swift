@@ -119,7 +119,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
       end = try serveReportingJournal(&connection)
       // Dropping the handle here frees what is still queued without writing it: invariant 2.
     } catch {
-      end = .lost(error)
+      end = .lost(error.naming(endpoints[endpoint]))
     }
     metrics.connected.record(0)
     if let failure = intake.failure { throw failure }

@@ -71,7 +71,8 @@ package final class Intake: MosquittoHandler {
   package var openRecordCount: Int { writer.openRecordCount }
   package var openByteCount: Int { writer.openByteCount.rawValue }
   package var commitByteCountMax: Int { writer.commitByteCountMax }
-  package var capacity: ByteCount { writer.identity.capacity }
+  /// Of the data region, which is what `used` fills.
+  package var capacity: ByteCount { ByteCount(writer.dataByteCount) }
   package var freeFraction: Double { writer.freeFraction }
 
   /// Looks how much room the deliveries have made; once per turn of the loop.
@@ -200,7 +201,6 @@ package final class Intake: MosquittoHandler {
       return try append(verdict, identity, message, topic, payload, properties)
     }
     guard case .append(_, _, let hash) = verdict else { return }
-    counts.tooLarge += 1
     // The first bytes are kept for the person who must find out what sent them.
     let topic = topic.extracting(0..<min(topic.count, max(0, room)))
     let kept = max(0, min(payload.count, room - topic.count - MessageIDText.byteCountMax))
@@ -233,7 +233,6 @@ package final class Intake: MosquittoHandler {
     guard identity.hash != .absent else {
       if case .none = options.deduplication.selector { return .append(.data, nil, .absent) }
       if options.deduplication.missingID == .journal { return .append(.data, nil, .absent) }
-      counts.missingID += 1
       return .append(.deadLetter, .missingID, .absent)
     }
     window.expire(now: now)
@@ -259,9 +258,7 @@ package final class Intake: MosquittoHandler {
       counts.droppedConflicts += 1
       return .skip
     case .accept: return .append(.data, nil, hash)
-    case .deadLetter:
-      counts.conflicts += 1
-      return .append(.deadLetter, .conflict, hash)
+    case .deadLetter: return .append(.deadLetter, .conflict, hash)
     }
   }
 
@@ -288,7 +285,7 @@ package final class Intake: MosquittoHandler {
       {
       case .appended:
         window.insert(hash, digest: identity.digest, at: message.received)
-        if kind == .data { counts.journalled += 1 }
+        count(kind, reason)
         return
       case .groupFull:
         // Durable sooner than planned; the PUBACKs still wait for the loop.
@@ -299,6 +296,17 @@ package final class Intake: MosquittoHandler {
         roomAtRefusal = writer.freeByteCount
         return
       }
+    }
+  }
+
+  /// What was appended; a record has one reason, whatever else was wrong with it.
+  private func count(_ kind: RecordKind, _ reason: DeadLetterReason?) {
+    if kind == .data { counts.journalled += 1 }
+    switch reason {
+    case .missingID: counts.missingID += 1
+    case .conflict: counts.conflicts += 1
+    case .tooLarge: counts.tooLarge += 1
+    case .refused, nil: break
     }
   }
 }

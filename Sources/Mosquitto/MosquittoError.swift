@@ -53,6 +53,15 @@ package struct MosquittoError: Error, Sendable, Hashable, CustomStringConvertibl
     self.detail = detail
   }
 
+  /// The same error, naming `endpoint` if it named none: for what an owner of a connection found
+  /// wrong with the broker's answers, so that every message says which broker is meant.
+  package func naming(_ endpoint: BrokerEndpoint) -> MosquittoError {
+    guard self.endpoint == nil else { return self }
+    return MosquittoError(
+      code, number: number, systemCode: systemCode, reason: reason, endpoint: endpoint,
+      detail: detail)
+  }
+
   package var description: String {
     let place = endpoint.map { "\($0): " } ?? ""
     return "\(place)\(detail). \(advice)"

@@ -6,9 +6,11 @@ extension JournalWriter {
 
   /// Bytes of the data region that are free or already released by the required sinks, in memory. A
   /// group that does not fit before the end of the region costs the rest of it, so `append` may
-  /// answer `.ringFull` a little earlier.
+  /// answer `.ringFull` a little earlier. With `drop-oldest` that is the whole region: `append`
+  /// makes room, and nobody may stop reading because records wait for a sink that is away.
   package var freeByteCount: Int {
-    access.layout.dataByteCount - state.usedByteCount(floor: state.requiredFloor)
+    if options.whenFull == .dropOldest { return access.layout.dataByteCount }
+    return access.layout.dataByteCount - state.usedByteCount(floor: state.requiredFloor)
   }
 
   /// Size of the data region.

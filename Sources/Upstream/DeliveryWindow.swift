@@ -35,6 +35,8 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
   package struct Outcome {
     /// Everything up to here is accepted, for good.
     package var advanced: Sequence?
+    /// The items that `advanced` covers, in order.
+    package var accepted: [Item] = []
     /// From publish to this answer.
     package var latency: Duration?
     package var action: Action = .none
@@ -206,17 +208,15 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
       if let missing, slots[index].range.last >= missing.first { continue }
       slots[index].state = .accepted
     }
-    let advanced = popAccepted()
+    var outcome = popAccepted()
     if let missing, let index = slots.firstIndex(where: { $0.range.last >= missing.first }) {
       let first = slots[index].range.first
       slots.removeSubrange(index...)
       if case .closed(let refused, _, _) = gate, refused >= index { gate = .open }
-      return Outcome(
-        advanced: advanced,
-        action: .rebuild(
-          SequenceRange(first, max(first, missing.last)), recordCountMax: .max))
+      outcome.action = .rebuild(
+        SequenceRange(first, max(first, missing.last)), recordCountMax: .max)
     }
-    return Outcome(advanced: advanced)
+    return outcome
   }
 
   /// Forgets everything not accepted, as when packets must be built anew to another limit.
@@ -244,44 +244,45 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
 
   /// Pops what is accepted; once a closed gate has no answers outstanding, decides what follows.
   private mutating func settle(now: MonotonicTime) -> Outcome {
-    let advanced = popAccepted()
+    var outcome = popAccepted()
     guard case .closed(let index, let refusal, let reason) = gate, outstandingCount == 0 else {
-      if advanced != nil { backoff.succeeded() }
-      return Outcome(advanced: advanced)
+      if outcome.advanced != nil { backoff.succeeded() }
+      return outcome
     }
     switch refusal {
     case .retry(let alarm):
       rewind(from: index)
       gate = .backingOff(until: now + backoff.next())
-      return Outcome(advanced: advanced, action: .retrying(alarm: alarm, reason: reason))
+      outcome.action = .retrying(alarm: alarm, reason: reason)
     case .split where slots[index].recordCount == 0:
       // Only gaps and elided sequences: nothing to split, nothing to store, and not to be dropped.
       rewind(from: index)
       gate = .backingOff(until: now + backoff.next())
-      return Outcome(advanced: advanced, action: .retrying(alarm: true, reason: reason))
+      outcome.action = .retrying(alarm: true, reason: reason)
     case .split:
       let slot = slots[index]
       slots.removeSubrange(index...)
       gate = .open
-      let action: Action =
+      outcome.action =
         slot.recordCount > 1
         ? .rebuild(slot.range, recordCountMax: slot.recordCount / 2)
         : .deadLetter(slot.item, slot.range, reason: reason)
-      return Outcome(advanced: advanced, action: action)
     }
+    return outcome
   }
 
-  private mutating func popAccepted() -> Sequence? {
+  private mutating func popAccepted() -> Outcome {
     var count = 0
     while count < slots.count, slots[count].state == .accepted { count += 1 }
-    guard count > 0 else { return nil }
-    let through = slots[count - 1].range.last
+    guard count > 0 else { return Outcome() }
+    let outcome = Outcome(
+      advanced: slots[count - 1].range.last, accepted: slots[..<count].map(\.item))
     slots.removeFirst(count)
     if case .closed(let index, let refusal, let reason) = gate {
       // Only the consumer's own word can accept what the broker refused.
       gate = index < count ? .open : .closed(index: index - count, refusal, reason)
     }
-    return through
+    return outcome
   }
 
   private mutating func rewind(from index: Int) {

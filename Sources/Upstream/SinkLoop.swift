@@ -125,7 +125,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
       end = try serveParkingJournalFailure(&connection)
       if case .finished = end { try connection.disconnect() }
     } catch {
-      end = .lost(error)
+      end = .lost(error.naming(endpoints[endpoint]))
     }
     metrics.connected.record(0)
     if let failure { throw failure }
@@ -273,9 +273,6 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
       return try handle(window.tooLarge(index, now: now))
     }
     window.sent(index, mid: mid, at: now)
-    metrics.batches.increment()
-    metrics.records.increment(by: Int64(batch.recordCount))
-    metrics.bytes.increment(by: Int64(batch.bytes.count))
     if batch.range.last <= sentThrough { metrics.resent.increment() }
     sentThrough = max(sentThrough, batch.range.last)
     metrics.inFlight.record(window.outstandingCount)
@@ -312,6 +309,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
       metrics.inFlight.record(window.outstandingCount)
     }
     if let through = outcome.advanced { acknowledge(through: through) }
+    for batch in outcome.accepted { metrics.accepted(batch) }
     switch outcome.action {
     case .none, .unknown: return
     case .retrying(let alarm, let reason):

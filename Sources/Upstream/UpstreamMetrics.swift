@@ -1,4 +1,6 @@
+import Batching
 import CoreMetrics
+import GatewayCore
 import Mosquitto
 
 /// Every metric this stage emits; the contract is Observability's catalogue.
@@ -42,9 +44,15 @@ package struct UpstreamMetrics: Sendable {
     ).increment()
   }
 
-  /// Records of a gap that was told upstream.
-  func gap(reason: String, count: UInt64) {
-    Counter(label: "penstock_gap_records_total", dimensions: dimensions + [("reason", reason)])
-      .increment(by: Int64(clamping: count))
+  /// Counted with the acceptance and not with the sending: what is sent twice counts once.
+  func accepted(_ batch: Batch) {
+    batches.increment()
+    records.increment(by: Int64(batch.recordCount))
+    bytes.increment(by: Int64(batch.bytes.count))
+    for gap in batch.gaps {
+      Counter(
+        label: "penstock_gap_records_total", dimensions: dimensions + [("reason", gap.reason.text)]
+      ).increment(by: Int64(clamping: gap.range.count))
+    }
   }
 }

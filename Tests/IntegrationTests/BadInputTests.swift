@@ -1,0 +1,89 @@
+// Goal: whatever a pump sends is acknowledged, counted and delivered, as an event or as a dead
+// letter; it never ends the agent and nothing stays in the broker's queue. Method: one of each kind
+// through the whole path. Cannot show: all byte strings (see the scanners' and decoders' tests).
+
+import Audit
+import Envelope
+import Platform
+import TestSupport
+import Testing
+
+extension IntegrationSuite {
+  @Suite("bad input, end to end")
+  struct BadInputTests {
+    private typealias Message = TestProducer.Message
+
+    private static let topic = "pumps/p1/metrics"
+    /// Without an id, each.
+    private static let anonymous: [Message] = [
+      Message(topic, []),
+      Message(topic, [0x00, 0xff, 0xfe, 0x80, 0x0a, 0x1b]),
+      Message(topic, Array("not JSON {".utf8)),
+      Message(topic, Array(#"{"value":1}"#.utf8)),
+      Message(topic, Array(#"{"messageId":{"a":1}}"#.utf8)),
+      Message(topic, Array(#"[1,2,3]"#.utf8)),
+      Message(topic, Array(String(repeating: "[", count: 5000).utf8)),
+      Message(topic, Array(#"{"messageId":null}"#.utf8)),
+      Message(topic, [0x1b] + Array("[31mred".utf8)),
+    ]
+
+    @Test(
+      "each is acknowledged, counted and delivered", arguments: ["journal", "dead-letter"])
+    func each(missingID: String) throws {
+      var options = BrokerOptions()
+      options.logTypes = ["all"]
+      var field = try BrokerProcess(name: "field", options: options)
+      var central = try BrokerProcess(name: "central")
+      try field.start()
+      try central.start()
+      var file = GatewayFile(fieldPort: field.port, centralPort: central.port)
+      file.routeLines = ["missing_id: \(missingID)"]
+      let deliveries = try Deliveries(central.endpoint, filter: file.upstreamTopic)
+      let agent = try TestAgent(file)
+      try agent.startConnected()
+
+      let huge = Message(Self.topic, [UInt8](repeating: UInt8(ascii: "x"), count: 2 << 20))
+      let good = Message.reading("m-1")
+      let other = Message(Self.topic, Array(#"{"messageId":"m-1","value":2}"#.utf8))
+      let messages = Self.anonymous + [huge, good, other, good, other, .reading("m-2")]
+      try TestProducer(field.endpoint).publish(messages, window: 1)
+
+      let count = Double(messages.count)
+      let missing = missingID == "journal" ? 0 : Double(Self.anonymous.count)
+      try agent.wait(for: "all to be counted") {
+        try agent.metric("penstock_ingest_messages_total") == count
+      }
+      let deadLetters = "penstock_ingest_dead_letters_total"
+      #expect(try agent.metric("penstock_ingest_duplicates_total") == 2)
+      #expect(try agent.metric(deadLetters, "reason=\"too-large\"") == 1)
+      #expect(try agent.metric(deadLetters, "reason=\"conflict\"") == 1)
+      #expect(try agent.metric(deadLetters, "reason=\"missing-id\"") ?? 0 == missing)
+      #expect(try agent.metric("penstock_ingest_journalled_total") == count - 4 - missing)
+      try agent.wait(for: "all deliveries") { deliveries.events.count == messages.count - 2 }
+      try expectDelivered(deliveries, missing: Int(missing), huge: huge)
+
+      // Nothing waits at the broker: each of its PUBLISH packets has its PUBACK.
+      let client = file.inboundClientID
+      #expect(field.log.lineCount("Sending PUBLISH to \(client)") == messages.count)
+      #expect(field.log.lineCount("Received PUBACK from \(client)") == messages.count)
+      #expect(agent.log.lineCount("penstock starts") == 1)
+      #expect(try agent.stop() == 0)
+    }
+
+    private func expectDelivered(_ deliveries: Deliveries, missing: Int, huge: Message) throws {
+      let events = deliveries.events
+      #expect(deliveries.contents.undecodable == [])
+      #expect(events.count { $0.reason == "missing-id" } == missing)
+      #expect(events.count { $0.reason == "conflict" } == 1)
+      #expect(events.filter { !$0.isDeadLetter }.map(\.id).filter { $0 == "m-1" }.count == 1)
+      for message in Self.anonymous {
+        let found = events.filter { $0.topic == message.topic && $0.payload == message.payload }
+        #expect(found.count == 1, "\(message.topic): \(message.payload.prefix(20))")
+        #expect(found.allSatisfy { $0.isDeadLetter == (missing > 0) })
+      }
+      let cut = try #require(events.first { $0.reason == "too-large" })
+      #expect(cut.payload.count > 1 << 19 && cut.payload.count < 1 << 20)
+      #expect(huge.payload.starts(with: cut.payload))
+    }
+  }
+}

@@ -341,6 +341,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     enum State {
       case awaitingConnect
       case subscribing(mid: Int32, deadline: MonotonicTime)
+      case unsubscribing(mid: Int32, deadline: MonotonicTime)
       case live
     }
     var state = State.awaitingConnect
@@ -357,15 +358,22 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
       try begin(&session, &connection, acknowledgement, now: now)
     case .subscribing(let mid, let deadline):
       guard let answer = intake.subscribeAnswer, answer.mid == mid else {
-        if now >= deadline {
-          throw MosquittoError(
-            .timedOut, endpoint: nil, detail: "no SUBACK within \(Self.subscribeTimeout)")
-        }
-        return
+        return try check(deadline, of: "SUBACK", now: now)
       }
       try check(granted: answer.granted)
       try becomeLive(&session)
+    case .unsubscribing(let mid, let deadline):
+      guard intake.unsubscribeAnswer == mid else {
+        return try check(deadline, of: "UNSUBACK", now: now)
+      }
+      try becomeLive(&session)
     }
+  }
+
+  private func check(_ deadline: MonotonicTime, of answer: String, now: MonotonicTime) throws {
+    guard now >= deadline else { return }
+    throw MosquittoError(
+      .timedOut, endpoint: nil, detail: "no \(answer) within \(Self.subscribeTimeout)")
   }
 
   private mutating func begin(
@@ -384,12 +392,19 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
       remember([])
     }
     let changes = subscriptions.changes(to: options.subscriptions)
-    if !changes.unsubscribe.isEmpty { _ = try connection.unsubscribe(changes.unsubscribe) }
-    guard !changes.subscribe.isEmpty else { return try becomeLive(&session) }
+    let deadline = now + Self.subscribeTimeout
+    if !changes.unsubscribe.isEmpty {
+      let mid = try connection.unsubscribe(changes.unsubscribe)
+      session.state = .unsubscribing(mid: mid, deadline: deadline)
+    }
+    guard !changes.subscribe.isEmpty else {
+      return changes.unsubscribe.isEmpty ? try becomeLive(&session) : try connection.flush()
+    }
     subscribing = changes.subscribe
     let mid = try connection.subscribe(changes.subscribe, quality: .atLeastOnce)
     try connection.flush()
-    session.state = .subscribing(mid: mid, deadline: now + Self.subscribeTimeout)
+    // Sent after an UNSUBSCRIBE, so answered after it.
+    session.state = .subscribing(mid: mid, deadline: deadline)
   }
 
   private var subscribing: [String] = []

@@ -44,6 +44,7 @@ package final class Intake: MosquittoHandler {
   package private(set) var oldestHeld: MonotonicTime?
   package private(set) var connectAcknowledgement: ConnectAcknowledgement?
   package private(set) var subscribeAnswer: (mid: Int32, granted: [ReasonCode])?
+  package private(set) var unsubscribeAnswer: Int32?
   package private(set) var disconnectReason: ReasonCode?
   /// A message found the ring full. It is in nobody's hands but the broker's.
   package private(set) var wasRefusedRoom = false
@@ -141,6 +142,7 @@ package final class Intake: MosquittoHandler {
   package func beginConnection() {
     connectAcknowledgement = nil
     subscribeAnswer = nil
+    unsubscribeAnswer = nil
     disconnectReason = nil
     wasRefusedRoom = false
     oldestHeld = nil
@@ -154,7 +156,7 @@ package final class Intake: MosquittoHandler {
 
   package func subscribed(mid: Int32, granted: [ReasonCode]) { subscribeAnswer = (mid, granted) }
 
-  package func unsubscribed(mid: Int32) {}
+  package func unsubscribed(mid: Int32) { unsubscribeAnswer = mid }
 
   package func published(mid: Int32, reason: ReasonCode) {}
 

@@ -43,6 +43,8 @@ extension Intake {
 enum Turn {
   case accept(sessionPresent: Bool)
   case grant([ReasonCode])
+  /// UNSUBACK.
+  case confirm
   case messages([Sent])
   /// Nothing; while something is pending the socket then stays silent until it is dealt with.
   case dry
@@ -126,6 +128,7 @@ struct ScriptedInbound: ~Copyable, InboundConnection {
     case .accept(let sessionPresent):
       intake.connected(ConnectAcknowledgement(reason: .success, sessionPresent: sessionPresent))
     case .grant(let codes): intake.subscribed(mid: broker.lastMid, granted: codes)
+    case .confirm: intake.unsubscribed(mid: broker.lastMid)
     case .messages(let messages):
       for message in messages {
         if message.quality != .atMostOnce { broker.held += 1 }

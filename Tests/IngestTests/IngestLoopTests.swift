@@ -148,6 +148,21 @@ private func releases(_ broker: FieldBroker) -> [Call] {
     #expect(count == 2)
   }
 
+  @Test("a filter is forgotten only when the broker has confirmed its removal")
+  func unconfirmedRemoval() throws {
+    let kit = try IngestKit()
+    kit.options.subscriptions = ["pumps/+/metrics", "pumps/+/asset"]
+    _ = try kit.run([[.accept(sessionPresent: false), .grant([.grantedQoS1, .grantedQoS1])]])
+    kit.options.subscriptions = ["pumps/+/metrics"]
+    let broker = try kit.run([
+      [.accept(sessionPresent: true), .cut], [.accept(sessionPresent: true), .dry, .confirm],
+    ])
+    #expect(broker.kinds.count { $0 == .unsubscribe(["pumps/+/asset"]) } == 2)
+    #expect(kit.status.kinds.count { $0 == .connected } == 2)
+    let later = try kit.run([[.accept(sessionPresent: true), .dry]])
+    #expect(!later.kinds.contains(.unsubscribe(["pumps/+/asset"])))
+  }
+
   @Test(
     "a refused or weaker subscription is an error: back off, connect again, never live",
     arguments: [ReasonCode.notAuthorized, .grantedQoS0])

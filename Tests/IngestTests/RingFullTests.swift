@@ -36,6 +36,22 @@ private func large(_ id: Int) -> Sent {
     #expect(kit.status.kinds.contains(.paused))
   }
 
+  @Test("a paused route comes back at a tenth of the ring, not before")
+  func resumeAtATenth() throws {
+    let kit = try IngestKit(blocks: 128)
+    let (intake, state) = try kit.openIntake()
+    for id in 1...1000 where !intake.wasRefusedRoom { intake.receive(large(id)) }
+    _ = try intake.commit()
+    var before = 0.0
+    while !intake.hasRoomToResume {
+      before = intake.freeFraction
+      let next = state.acknowledged(0).next
+      guard next <= state.committed else { break }
+      state.acknowledge(0, through: next)
+    }
+    #expect(before < 0.1 && intake.freeFraction >= 0.1)
+  }
+
   @Test("a message that finds no room: dropped without a release of it, and paused")
   func refusedRoom() throws {
     let kit = try IngestKit(blocks: 32)

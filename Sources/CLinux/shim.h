@@ -6,7 +6,9 @@
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
+#include <linux/sockios.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/file.h>
 #include <sys/pidfd.h>
 #include <sys/statfs.h>
@@ -27,3 +29,9 @@ static const int penstock_o_direct = 0200000;
 #else
 static const int penstock_o_direct = 040000;
 #endif
+
+// Bytes in the send queue of a socket, -1 on error (ioctl is variadic, which Swift cannot call).
+static inline int penstock_unsent_byte_count(int socket) {
+    int count = 0;
+    return ioctl(socket, SIOCOUTQ, &count) == 0 ? count : -1;
+}

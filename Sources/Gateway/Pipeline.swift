@@ -128,6 +128,8 @@ package struct Pipeline: Service {
         capacity: deduplication.window(ringCapacity: route.journal.capacity),
         within: deduplication.contentWithin))
     var lastProgress = Clock.monotonic()
+    var recoveredCount: UInt64 = 0
+    let opening = (monotonic: lastProgress, wall: Clock.wall())
     status.report(ingestStage, StageState(.recovering))
     let opened = try Journal.open(
       path: route.journalPath, options: route.journal, environment: environment,
@@ -138,7 +140,17 @@ package struct Pipeline: Service {
         status.report(
           ingestStage, StageState(.creating, "\(progress.written) of \(progress.total) written"))
       },
-      recovered: { record, _ in rebuild.insert(record.idHash, digest: record.payloadDigest) })
+      recovered: { record, _ in
+        recoveredCount += 1
+        if recoveredCount.isMultiple(of: 256) {
+          let now = Clock.monotonic()
+          if now.since(lastProgress) >= .seconds(1) {
+            lastProgress = now
+            status.progress(ingestStage)
+          }
+        }
+        remember(record, in: &rebuild, opening: opening)
+      })
     var window = rebuild.finish()
     window.commit()
     log(opened.report, rememberedIDCount: window.count)
@@ -179,6 +191,22 @@ package struct Pipeline: Service {
       status.report(ingestStage, StageState(.failed, "\(error)"))
       throw error
     }
+  }
+
+  /// Content identifies a message for some seconds only: its age counts from its receipt, by the
+  /// wall clock, because the machine may have been off in between.
+  private func remember(
+    _ record: JournalRecord, in rebuild: inout WindowRebuild,
+    opening: (monotonic: MonotonicTime, wall: WallTime)
+  ) {
+    guard let within = route.ingest.deduplication.contentWithin else {
+      return rebuild.insert(record.idHash, digest: record.payloadDigest)
+    }
+    let age = max(0, opening.wall.nanoseconds - record.received.nanoseconds)
+    guard age < within.nanoseconds else { return }
+    rebuild.insert(
+      record.idHash, digest: record.payloadDigest,
+      at: MonotonicTime(nanoseconds: opening.monotonic.nanoseconds - age))
   }
 
   private var subscriptionPath: String {

@@ -22,8 +22,9 @@ struct RouteSection {
 
   static let commitDelayRange = Duration.milliseconds(1)...Duration.seconds(1)
   static let recordRange = ByteCount(64)...ByteCount.mebibytes(64)
-  static let commitByteRange = ByteCount.kibibytes(4)...ByteCount.mebibytes(256)
-  static let journalRange = JournalOptions.capacityMin...ByteCount.gibibytes(1_024)
+  /// Room for the longest topic and id with both headers.
+  static let commitByteRange = ByteCount.kibibytes(128)...ByteCount.mebibytes(256)
+  static let journalRange = JournalOptions.capacityMin...ByteCount.gibibytes(64)
   static let expiryRange = Duration.seconds(1)...Duration.seconds(365 * 86_400)
   /// The part of the file that is not data (RingJournal: superblocks).
   static let journalOverhead = ByteCount.mebibytes(8)

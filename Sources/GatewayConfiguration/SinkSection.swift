@@ -16,7 +16,7 @@ struct SinkSection {
   /// MQTT 5.0, section 2.1.4: four bytes of remaining length.
   static let packetRange = ByteCount.kibibytes(1)...ByteCount(268_435_455)
   static let batchDelayRange = Duration.milliseconds(1)...Duration.seconds(3_600)
-  static let deadLetterRange = ByteCount.mebibytes(1)...ByteCount.gibibytes(1)
+  static let deadLetterRange = JournalOptions.capacityMin...ByteCount.gibibytes(1)
   static let rateRange = ByteCount.kibibytes(1)...ByteCount.gibibytes(10)
 
   /// ## Configuration keys

@@ -33,6 +33,8 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   private static var idleTurn: Duration { .seconds(1) }
   /// A connection that lasted so long was a good one: the next failure starts from a short pause.
   private static var stableAfter: Duration { .seconds(10) }
+  /// Reads before the loop looks at its clock again, whatever they bring.
+  private static var readsPerTurnMax: Int { 4096 }
   private static var subscribeTimeout: Duration { .seconds(30) }
 
   private let options: IngestOptions
@@ -50,6 +52,8 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   private var backoff: Backoff
   private var attempt = 0
   private var lastReported: MosquittoError.Code?
+  /// Since when this connection has its subscription.
+  private var liveSince: MonotonicTime?
   private var lastMisc = MonotonicTime(nanoseconds: 0)
   private var lastGauges = MonotonicTime(nanoseconds: 0)
   #if PENSTOCK_SABOTAGE
@@ -110,7 +114,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     let endpoint = attempt % endpoints.count
     attempt += 1
     status.report(stage, StageState(.connecting, "\(endpoints[endpoint])"))
-    let started = Clock.monotonic()
+    liveSince = nil
     intake.beginConnection()
     var end: End
     do throws(MosquittoError) {
@@ -124,7 +128,10 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     metrics.connected.record(0)
     if let failure = intake.failure { throw failure }
     try commitOpenGroup()
-    if Clock.monotonic().since(started) >= Self.stableAfter { backoff.succeeded() }
+    if let liveSince, Clock.monotonic().since(liveSince) >= Self.stableAfter {
+      backoff.succeeded()
+      lastReported = nil
+    }
     switch end {
     case .quiesced: logger.info("left the field broker, session kept")
     case .ringFull: attempt = 0
@@ -176,7 +183,9 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
       metadata: ["journal.free": "\(intake.freeFraction)"])
     status.report(stage, StageState(.paused, "ring full; waiting for deliveries to free space"))
     metrics.paused.record(1)
-    while control.phase == .run, !intake.hasRoomToResume { try idle(for: Self.idleTurn) }
+    // At least one turn: a ring that refused a record although a tenth of it was free (a large
+    // record before the end of the region) must not be tried in a tight loop.
+    repeat { try idle(for: Self.idleTurn) } while control.phase == .run && !intake.hasRoomToResume
     metrics.paused.record(0)
     logger.notice("ring has room again, resuming")
   }
@@ -259,7 +268,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   /// finds messages that OpenSSL has decrypted and `poll` cannot see.
   /// - Returns: whether reading stopped at a limit, so that more may be waiting inside the library.
   private mutating func readUntilDry(_ connection: inout Connection) throws -> Bool {
-    while true {
+    for _ in 0..<Self.readsPerTurnMax {
       let before = intake.receivedCount
       try connection.read()
       if let failure = intake.failure { throw failure }
@@ -272,6 +281,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
         return true
       }
     }
+    return true
   }
 
   /// Commit first, then release: the one place where PUBACKs leave.
@@ -424,7 +434,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     session.state = .live
     remember(options.subscriptions)
     attempt = 0
-    lastReported = nil
+    liveSince = Clock.monotonic()
     metrics.connected.record(1)
     status.report(stage, StageState(.connected))
     logger.notice(

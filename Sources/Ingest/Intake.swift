@@ -18,7 +18,7 @@ package import RingJournal
 /// The scan yields three things at once: the id, the "is JSON" flag that spares the delivery half a
 /// second look, and the hazards that would break a decoder of the whole batch.
 package final class Intake: MosquittoHandler {
-  /// Bytes kept free in a group for its header and the record's own.
+  /// Bytes that a record needs in the ring beside its own: its header and the group's, rounded up.
   private static let groupOverheadByteCount = 4096
   /// What a record can hold. Properties beyond this make a message too large: they are dropped with
   /// the cut payload.
@@ -35,7 +35,6 @@ package final class Intake: MosquittoHandler {
   private let userPropertyName: [UInt8]?
   private var counts = IngestMetrics.Counts()
   private var roomByteCount = 0
-  private var roomAtRefusal = 0
 
   // What one connection brought; the loop reads it between calls.
   /// Messages since the start, whatever became of them.
@@ -79,19 +78,23 @@ package final class Intake: MosquittoHandler {
   /// Looks how much room the deliveries have made; once per turn of the loop.
   package func refreshRoom() { roomByteCount = writer.freeByteCount }
 
-  /// Whether the next message will find room, whatever its size. As of the last `refreshRoom`.
-  package var hasRoom: Bool { openByteCount + largestRecordByteCount <= roomByteCount }
+  /// Whether the next message will find room, whatever its size. As of the last `refreshRoom`. A
+  /// ring that drops its oldest always has some.
+  package var hasRoom: Bool {
+    writer.whenFull == .dropOldest || openByteCount + largestRecordByteCount <= roomByteCount
+  }
 
-  /// Whether a paused route should come back: a tenth of the ring is free, and more than when it
-  /// was left.
+  /// Whether a paused route should come back: a tenth of the ring is free.
   package var hasRoomToResume: Bool {
     let free = writer.freeByteCount
     return Double(free) >= Self.resumeFraction * Double(writer.dataByteCount)
-      && free >= 2 * largestRecordByteCount && free > roomAtRefusal
+      && free >= 2 * largestRecordByteCount
   }
 
+  /// The file may be smaller than configured, and its largest group with it.
   private var largestRecordByteCount: Int {
-    options.recordByteCountMax.rawValue + Self.groupOverheadByteCount
+    min(
+      options.recordByteCountMax.rawValue + Self.groupOverheadByteCount, writer.commitByteCountMax)
   }
 
   /// Makes the open group durable.
@@ -126,6 +129,8 @@ package final class Intake: MosquittoHandler {
   func publishCounts(to metrics: IngestMetrics) { metrics.publish(&counts) }
 
   func publishGauges(to metrics: IngestMetrics, now: MonotonicTime) {
+    // Duplicates that held nothing have waited for this.
+    publishCounts(to: metrics)
     let statistics = writer.state.statistics()
     metrics.usedBytes.record(statistics.used.rawValue)
     metrics.committedSequence.record(Int64(statistics.committed.rawValue))
@@ -167,7 +172,8 @@ package final class Intake: MosquittoHandler {
     // Once refused or failed, whatever follows must find its way back through the broker.
     if wasRefusedRoom || failure != nil { return }
     let now = Clock.monotonic()
-    if oldestHeld == nil { oldestHeld = now }
+    let isHeld = header.qualityOfService > .atMostOnce
+    if oldestHeld == nil && isHeld { oldestHeld = now }
     counts.messages += 1
     counts.bytes += topic.count + payload.count
     var flags: RecordFlags = []
@@ -176,6 +182,8 @@ package final class Intake: MosquittoHandler {
     if header.qualityOfService == .atMostOnce { counts.unprotected += 1 }
     do throws(JournalError) {
       try take(Message(flags: flags, received: now), topic, payload, properties)
+      // A QoS 0 message holds nothing, but its record waits for the commit.
+      if oldestHeld == nil && writer.openRecordCount > 0 { oldestHeld = now }
     } catch {
       failure = error
     }
@@ -195,10 +203,9 @@ package final class Intake: MosquittoHandler {
     if scanner.scan(payload) == .valid { message.flags.insert(.json) }
     let identity = identify(topic, payload, properties)
     let verdict = try judge(identity, now: message.received)
-    let room = min(
-      options.recordByteCountMax.rawValue,
-      writer.commitByteCountMax - Self.groupOverheadByteCount)
-    let byteCount = payload.count + topic.count + properties.count + extractor.storedText.count
+    let room = min(options.recordByteCountMax.rawValue, writer.recordByteCountMax)
+    let idByteCount = identity.text == .stored ? extractor.storedText.count : 0
+    let byteCount = payload.count + topic.count + properties.count + idByteCount
     guard byteCount > room || properties.count > Self.propertiesByteCountMax else {
       return try append(verdict, identity, message, topic, payload, properties)
     }
@@ -295,7 +302,6 @@ package final class Intake: MosquittoHandler {
         refreshRoom()
       case .ringFull:
         wasRefusedRoom = true
-        roomAtRefusal = writer.freeByteCount
         return
       }
     }

@@ -9,6 +9,11 @@ package enum Environment {
     return unsafe String(cString: text)
   }
 
+  /// Sets a variable that is unset. Only from main(), before any thread is started.
+  package static func setDefault(_ name: String, _ value: String) {
+    _ = unsafe setenv(name, value, 0)
+  }
+
   /// The path of a program: the directories of PATH, then `/usr/sbin`, `/sbin` and
   /// `/usr/local/sbin`, which the PATH of an ordinary user lacks on Debian. nil: not installed.
   package static func executable(named name: String) -> String? {

@@ -34,12 +34,15 @@ struct GroupIndex: Sendable {
   private var entries: [GroupEntry]
   private var head = 0
   private(set) var count: Int
+  /// What all groups together occupy.
+  private(set) var occupiedByteCount: Int
   private let countMax: Int
 
   /// Takes over groups that are in ascending order of sequence and number.
   init(_ entries: consuming [GroupEntry], countMax: Int) {
     precondition(entries.count <= countMax, "one group per block at most")
     self.count = entries.count
+    occupiedByteCount = entries.reduce(0) { $0 + $1.occupiedByteCount }
     self.entries = entries
     self.countMax = countMax
   }
@@ -58,16 +61,19 @@ struct GroupIndex: Sendable {
     if count == entries.count { grow(with: entry) }
     entries[(head + count) % entries.count] = entry
     count += 1
+    occupiedByteCount += entry.occupiedByteCount
   }
 
   /// The tail's newer copy takes the place of the older one.
   mutating func replaceLast(with entry: GroupEntry) {
     precondition(count > 0 && self[count - 1].first == entry.first, "a copy of the same tail")
+    occupiedByteCount += entry.occupiedByteCount - self[count - 1].occupiedByteCount
     entries[(head + count - 1) % entries.count] = entry
   }
 
   mutating func removeFirst() {
     precondition(count > 0, "a group to release")
+    occupiedByteCount -= self[0].occupiedByteCount
     head = (head + 1) % entries.count
     count -= 1
   }

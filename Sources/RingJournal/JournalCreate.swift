@@ -107,17 +107,26 @@ enum JournalCreate {
     }
   }
 
+  /// Synced in steps, so that progress tells the truth and no single sync takes minutes on a card.
+  private static let syncEveryByteCount = 32 << 20
+
   private static func fill(
     _ file: any DiskFile, layout: JournalLayout, progress: (CreateProgress) -> Void
   ) throws(SystemError) {
     let zeros = AlignedBuffer(count: min(fillByteCount, layout.capacity))
     var offset = 0
+    var unsynced = 0
     while offset < layout.capacity {
       let count = min(zeros.count, layout.capacity - offset)
       try zeros.withBytes(0..<count) { bytes throws(SystemError) in
         try file.write(bytes, at: offset)
       }
       offset += count
+      unsynced += count
+      if unsynced >= syncEveryByteCount {
+        try file.dataSync()
+        unsynced = 0
+      }
       progress(CreateProgress(written: ByteCount(offset), total: ByteCount(layout.capacity)))
     }
   }

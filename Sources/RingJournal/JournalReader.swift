@@ -59,7 +59,8 @@ package struct JournalReader: ~Copyable, Sendable {
 
   /// Calls `body` for committed records from `position` on, with the bytes that their ranges index.
   /// `body` returns true to consume a record and go on, false to stop before it.
-  /// Throws `readFailed` when the disk cannot be read: nothing is skipped then.
+  /// A group whose sectors the disk cannot read becomes a gap like one that is damaged: the rest is
+  /// delivered, and nobody has to come.
   package mutating func read(
     _ body: (JournalRecord, Span<UInt8>) -> Bool
   ) throws(JournalError) -> ReadOutcome {
@@ -77,7 +78,7 @@ package struct JournalReader: ~Copyable, Sendable {
         if state.oldestKept > position { continue }
         return gap(through: min(Sequence(next.map { $0 - 1 } ?? .max), committed), .corrupt)
       }
-      guard try load(entry) else {
+      guard load(entry) else {
         attempts += 1
         if attempts < JournalReader.attemptsMax || lookUp(position.rawValue).0 != entry { continue }
         let last = min(Sequence(entry.last), committed)
@@ -114,7 +115,7 @@ package struct JournalReader: ~Copyable, Sendable {
   }
 
   /// Makes `entry` the current group; false when the bytes there are not (or no longer) that group.
-  private mutating func load(_ entry: GroupEntry) throws(JournalError) -> Bool {
+  private mutating func load(_ entry: GroupEntry) -> Bool {
     if let group, group.header.number == entry.number, group.header.first == entry.first {
       return true
     }
@@ -129,20 +130,23 @@ package struct JournalReader: ~Copyable, Sendable {
       max(entry.occupiedByteCount, JournalReader.readAheadByteCount),
       state.access.layout.dataEnd - entry.offset, buffer.count)
     guard entry.occupiedByteCount <= byteCount else { return false }
-    buffered = 0..<0
-    var count = 0
-    do throws(SystemError) {
-      let file = self.file
-      count = try buffer.withMutableBytes(0..<byteCount) { bytes throws(SystemError) in
-        try file.read(into: &bytes, at: entry.offset)
-      }
-    } catch {
-      throw JournalError(
-        .readFailed, "the journal cannot be read at offset \(entry.offset); check the disk",
-        cause: error)
-    }
-    buffered = entry.offset..<entry.offset + count
+    // A bad sector behind the group is not the group's fault.
+    fetch(entry.offset, byteCount)
+    if buffered.isEmpty { fetch(entry.offset, entry.occupiedByteCount) }
     return wanted.upperBound <= buffered.upperBound && adopt(entry)
+  }
+
+  /// Reads into the buffer; leaves it empty when the disk cannot.
+  private mutating func fetch(_ offset: Int, _ byteCount: Int) {
+    let file = self.file
+    let count = buffer.withMutableBytes(0..<byteCount) { bytes in
+      do throws(SystemError) {
+        return try file.read(into: &bytes, at: offset)
+      } catch {
+        return 0
+      }
+    }
+    buffered = offset..<offset + count
   }
 
   /// Checks the buffered bytes of `entry` and starts to walk them.

@@ -114,10 +114,11 @@ package final class JournalState: Sendable {
     let floor = requiredFloor
     let wanted = max(floor + 1, oldestKept.rawValue)
     let facts = index.withLock { index in
-      var kept = 0
-      for position in 0..<index.count { kept += index[position].occupiedByteCount }
       let oldest = index.count == 0 ? nil : index[index.position(of: wanted) ?? 0]
-      return (kept, index.count, oldest.flatMap { $0.last >= wanted ? $0.received : nil })
+      return (
+        index.occupiedByteCount, index.count,
+        oldest.flatMap { $0.last >= wanted ? $0.received : nil }
+      )
     }
     var gaps: [GapReason: UInt64] = [:]
     for (reason, counter) in gapCounters {

@@ -1,6 +1,8 @@
 import GatewayCore
 
 extension JournalWriter {
+  package var whenFull: WhenFull { options.whenFull }
+
   /// The largest commit group, header included.
   package var commitByteCountMax: Int { buffer.count }
 

@@ -34,10 +34,10 @@ package final class DeadLetterStore: Sendable {
     options.capacity = capacity
     options.whenFull = .dropOldest
     // Room for the added properties, as far as a file of this size has it.
-    let eighth = (capacity.rawValue - JournalOptions.capacityMin.rawValue / 2) / 8
+    let largest = JournalLayout(capacity: capacity, spacing: environment.spacing).groupByteCountMax
     options.commitByteCountMax = ByteCount(
       max(
-        4096, min(commitByteCountMax.rawValue + 4 * DeadLetterStore.addedByteCountMax, eighth)))
+        4096, min(commitByteCountMax.rawValue + 4 * DeadLetterStore.addedByteCountMax, largest)))
     self.options = options
   }
 

@@ -69,6 +69,7 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
     let item: Item
     let range: SequenceRange
     let recordCount: Int
+    let byteCount: Int
     var state: State
 
     var sentAt: MonotonicTime? {
@@ -92,6 +93,8 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
   private let answerTimeout: Duration
   private var slots: [Slot] = []
   private var gate: Gate = .open
+  /// When an answer came or bytes left.
+  private var lastProgress = MonotonicTime(nanoseconds: .min)
   private var backoff: Backoff
   /// Publishes the broker lets us have outstanding; from its CONNACK.
   private var outstandingMax: Int
@@ -120,12 +123,17 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
   package subscript(index: Int) -> Item { slots[index].item }
   package func range(at index: Int) -> SequenceRange { slots[index].range }
 
-  package mutating func add(_ item: Item, range: SequenceRange, recordCount: Int) {
+  /// - Parameter byteCount: of the packet, to tell the largest of several.
+  package mutating func add(
+    _ item: Item, range: SequenceRange, recordCount: Int, byteCount: Int = 0
+  ) {
     precondition(slots.count < slotCountMax, "the window was asked for room first")
     if let last = slots.last {
       precondition(last.range.last.next == range.first, "batches adjoin")
     }
-    slots.append(Slot(item: item, range: range, recordCount: recordCount, state: .waiting))
+    slots.append(
+      Slot(
+        item: item, range: range, recordCount: recordCount, byteCount: byteCount, state: .waiting))
   }
 
   package mutating func nextStep(now: MonotonicTime) -> Step {
@@ -133,9 +141,7 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
       guard now >= until else { return .wait(until: until) }
       gate = .open
     }
-    if let oldest = oldestSent {
-      if now.since(oldest) >= answerTimeout { return .reconnect }
-    }
+    if let deadline = answerDeadline, now >= deadline { return .reconnect }
     guard case .open = gate else { return .wait(until: answerDeadline) }
     if outstandingCount < outstandingMax,
       let index = slots.firstIndex(where: { $0.state == .waiting })
@@ -147,7 +153,9 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
   }
 
   /// When `nextStep` must be asked again even if nothing arrives.
-  package var answerDeadline: MonotonicTime? { oldestSent.map { $0 + answerTimeout } }
+  package var answerDeadline: MonotonicTime? {
+    oldestSent.map { max($0, lastProgress) + answerTimeout }
+  }
 
   package mutating func sent(_ index: Int, mid: Int32, at now: MonotonicTime) {
     precondition(slots[index].state == .waiting, "only a waiting batch is sent")
@@ -161,9 +169,10 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
   }
 
   /// The connection is gone; answers for it will not come. A broker that leaves with "packet too
-  /// large" (MQTT 5.0, 4.13) means the oldest publish it did not answer.
+  /// large" (MQTT 5.0, 4.13) means a publish it did not answer: the largest of them.
   package mutating func connectionLost(_ reason: ReasonCode?, now: MonotonicTime) -> Outcome {
-    let culprit = slots.firstIndex { if case .sent = $0.state { true } else { false } }
+    let culprit = slots.indices.filter { slots[$0].sentAt != nil }
+      .max { slots[$0].byteCount < slots[$1].byteCount }
     rewind(from: 0)
     if case .closed = gate { gate = .open }
     guard reason == .packetTooLarge, let culprit else { return Outcome() }
@@ -178,6 +187,7 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
       return Outcome(action: .unknown)
     }
     let latency = slots[index].sentAt.map { now.since($0) }
+    lastProgress = now
     switch PublishVerdict(reason, acceptsNoSubscriber: acceptsNoSubscriber) {
     case .accepted:
       slots[index].state = acceptance == .hub ? .held : .accepted
@@ -192,10 +202,21 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
 
   /// The batch at `index` cannot be sent as it is (larger than the broker's maximum).
   package mutating func tooLarge(_ index: Int, now: MonotonicTime) -> Outcome {
+    undeliverable(index, .packetTooLarge, now: now)
+  }
+
+  /// The batch at `index` was refused before it left, and would be again: as if the broker had said
+  /// so, it is split, down to the record that is to blame.
+  package mutating func undeliverable(
+    _ index: Int, _ reason: ReasonCode, now: MonotonicTime
+  ) -> Outcome {
     slots[index].state = .refused
-    close(index: index, .split, .packetTooLarge)
+    close(index: index, .split, reason)
     return settle(now: now)
   }
+
+  /// Bytes have left for the broker: answers may still come.
+  package mutating func progressed(at now: MonotonicTime) { lastProgress = now }
 
   /// `accept: hub`: the consumer has committed everything through `sequence`, except `missing`,
   /// which is read and sent again. What of `missing` the cursor has passed is not held any more.

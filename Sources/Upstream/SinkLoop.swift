@@ -45,6 +45,10 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
   private var backoff: Backoff
   private var attempt = 0
   private var lastReported: MosquittoError.Code?
+  /// Since when this connection is accepted.
+  private var liveSince: MonotonicTime?
+  /// Bytes in the socket's send queue when last looked at: fewer means that the link moves.
+  private var unsentByteCount = 0
   private var packetByteCountMax: Int?
   /// Everything through here has been sent at least once: what is sent again is counted.
   private var sentThrough: Sequence
@@ -116,7 +120,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     let endpoint = attempt % endpoints.count
     attempt += 1
     status.report(stage, StageState(.connecting, "\(endpoints[endpoint])"))
-    let started = Clock.monotonic()
+    liveSince = nil
     inbox.beginConnection()
     var end: End
     do throws(MosquittoError) {
@@ -130,7 +134,10 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     metrics.connected.record(0)
     if let failure { throw failure }
     try handle(window.connectionLost(inbox.disconnectReason, now: Clock.monotonic()))
-    if Clock.monotonic().since(started) >= Self.stableAfter { backoff.succeeded() }
+    if let liveSince, Clock.monotonic().since(liveSince) >= Self.stableAfter {
+      backoff.succeeded()
+      lastReported = nil
+    }
     if case .lost(let error) = end { waitAfter(error) }
   }
 
@@ -194,6 +201,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
       }
       status.progress(stage)
       guard let socket = connection.socket else { throw connectionGone() }
+      noteProgress(of: socket, now: now)
       let ready = Poll.wait(
         socket: socket, forWriting: connection.wantsWrite, wakeUp: wakeUp, timeout: timeout)
       if ready.wokenUp { wakeUp.clear() }
@@ -202,15 +210,23 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     return .finished
   }
 
+  /// A slow link is not a silent broker: as long as bytes leave, answers may still be on their way.
+  private mutating func noteProgress(of socket: Int32, now: MonotonicTime) {
+    guard window.outstandingCount > 0 else { return }
+    let unsent = SocketQueue.unsentByteCount(of: socket)
+    if unsent < unsentByteCount { window.progressed(at: now) }
+    unsentByteCount = unsent
+  }
+
   private mutating func becomeLive(_ acknowledgement: ConnectAcknowledgement) throws(JournalError) {
     attempt = 0
-    lastReported = nil
+    liveSince = Clock.monotonic()
     window.connected(outstandingMax: Int(acknowledgement.receiveMaximum))
     let told = acknowledgement.maximumPacketByteCount.map { Int($0) }
     let limit = [told, options.packetByteCountMax?.rawValue].compactMap { $0 }.min()
     if limit != packetByteCountMax {
       packetByteCountMax = limit
-      batcher.limitPackets(to: limit.map { $0 - options.topic.utf8.count - 512 })
+      batcher.limitPackets(to: limit.map { max(1, $0 - options.topic.utf8.count - 512) })
       // What was encoded to another limit is built again.
       if let first = window.forget() { batcher.rewind(to: first) }
     }
@@ -233,7 +249,9 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
       case .fill:
         switch try batcher.next(now: now, closing: isDraining) {
         case .batch(let batch):
-          window.add(batch, range: batch.range, recordCount: batch.recordCount)
+          window.add(
+            batch, range: batch.range, recordCount: batch.recordCount,
+            byteCount: batch.bytes.count)
         case .wait(let until): return waiting(until: until, now: now)
         case .idle: return waiting(until: nil, now: now)
         }
@@ -269,8 +287,17 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
         topic: topic, payload: batch.bytes.span, quality: .atLeastOnce, retain: batch.isRetained,
         properties: PublishProperties(wireEncoding: batch.properties))
     } catch {
-      guard error.code == .packetTooLarge else { throw error }
-      return try handle(window.tooLarge(index, now: now))
+      // The library refused this one message and the connection stands: sending it again would be
+      // refused again.
+      guard connection.socket != nil else { throw error }
+      if error.code == .packetTooLarge { return try handle(window.tooLarge(index, now: now)) }
+      logger.error(
+        "a message cannot be published as it is",
+        metadata: [
+          "broker.error": "\(error)", "mqtt.topic": "\(topic)",
+          "journal.sequence": "\(batch.range.first)",
+        ])
+      return try handle(window.undeliverable(index, .topicNameInvalid, now: now))
     }
     window.sent(index, mid: mid, at: now)
     if batch.range.last <= sentThrough { metrics.resent.increment() }

@@ -24,6 +24,8 @@ struct Penstock: AsyncParsableCommand {
   static func main() async {
     // OpenSSL writes without MSG_NOSIGNAL: a peer that is gone must be an error, not the end.
     _ = signal(SIGPIPE, SIG_IGN)
+    // Name resolution blocks the thread that connects: 2 s for each server instead of twice 5 s.
+    Environment.setDefault("RES_OPTIONS", "timeout:2 attempts:1")
     do {
       var command = try parseAsRoot()
       if var asynchronous = command as? any AsyncParsableCommand {

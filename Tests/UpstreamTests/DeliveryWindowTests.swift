@@ -91,7 +91,7 @@ private func hubWindow() -> DeliveryWindow<String> { window(acceptance: .hub) }
     window.fillAndSend(3)
     window.add("batch 3", range: batchRange(31, 40), recordCount: 10)
     _ = window.answered(mid: 2, reason: .quotaExceeded, now: time(1))
-    #expect(window.nextStep(now: time(1)) == .wait(until: time(30_000)))
+    #expect(window.nextStep(now: time(1)) == .wait(until: time(30_001)))
     #expect(window.answered(mid: 1, reason: .success, now: time(2)).advanced == Sequence(10))
     guard
       case .retrying(alarm: false, _) = window.answered(mid: 3, reason: .success, now: time(3))
@@ -170,6 +170,47 @@ private func hubWindow() -> DeliveryWindow<String> { window(acceptance: .hub) }
     window.fillAndSend(1)
     #expect(window.nextStep(now: time(29_999)) != .reconnect)
     #expect(window.nextStep(now: time(30_000)) == .reconnect)
+  }
+
+  @Test("as long as bytes leave or answers come, a slow link is not a silent broker")
+  func slowLink() {
+    var window = window()
+    window.fillAndSend(2)
+    window.progressed(at: time(20_000))
+    #expect(window.nextStep(now: time(40_000)) != .reconnect)
+    _ = window.answered(mid: 1, reason: .success, now: time(45_000))
+    #expect(window.nextStep(now: time(74_999)) != .reconnect)
+    #expect(window.nextStep(now: time(75_000)) == .reconnect)
+  }
+
+  @Test("of several unanswered publishes the largest was too large")
+  func largestIsTooLarge() {
+    var window = window()
+    window.add("small", range: batchRange(1, 1), recordCount: 1, byteCount: 10)
+    window.add("large", range: batchRange(2, 2), recordCount: 1, byteCount: 10_000)
+    window.sent(0, mid: 1, at: time(0))
+    window.sent(1, mid: 2, at: time(0))
+    guard
+      case .deadLetter(let item, _, _) = window.connectionLost(.packetTooLarge, now: time(1)).action
+    else {
+      Issue.record("one of them is to blame")
+      return
+    }
+    #expect(item == "large")
+  }
+
+  @Test("a message that cannot be published as it is becomes a dead letter, not a reconnect")
+  func undeliverable() {
+    var window = window()
+    window.add("odd topic", range: batchRange(1, 1), recordCount: 1)
+    guard
+      case .deadLetter(_, _, let reason) = window.undeliverable(0, .topicNameInvalid, now: time(1))
+        .action
+    else {
+      Issue.record("one record cannot be split")
+      return
+    }
+    #expect(reason == .topicNameInvalid)
   }
 
   @Test("never more outstanding than the broker's receive maximum, never more held than the slots")

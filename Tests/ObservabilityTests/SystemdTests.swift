@@ -190,14 +190,14 @@ struct SystemdTests {
     try await testGracefulShutdown { trigger in
       async let running: Void = feeder.run()
       board.report(ingest, StageState(.recovering))
-      var heard = systemd.next(timeout: .seconds(10))
+      var heard = systemd.next(timeout: .seconds(60))
       while let message = heard, message != "WATCHDOG=1" {
-        heard = systemd.next(timeout: .seconds(10))
+        heard = systemd.next(timeout: .seconds(60))
       }
       #expect(heard == "WATCHDOG=1")
       board.report(ingest, StageState(.connected))
       while let message = heard, message != "READY=1" {
-        heard = systemd.next(timeout: .seconds(10))
+        heard = systemd.next(timeout: .seconds(60))
       }
       #expect(heard == "READY=1")
       trigger.triggerGracefulShutdown()

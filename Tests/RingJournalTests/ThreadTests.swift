@@ -15,17 +15,35 @@ struct ThreadTests {
   func beside() async throws {
     let kit = JournalKit(
       blocks: 32, commit: .kibibytes(16), sinks: [.central, JournalSink(name: "second")])
-    var journal = try kit.open()
-    let state = journal.state
-    async let first = Thread.run(name: "reader-1") { try ThreadTests.read(state, sink: 0) }
-    async let second = Thread.run(name: "reader-2") { try ThreadTests.read(state, sink: 1) }
-    try write(&journal.writer)
-    #expect(try await first == [])
-    #expect(try await second == [])
-    #expect(state.acknowledged(0) == Sequence(ThreadTests.recordCount))
+    // All on threads of their own: a writer that waits on a pool thread for readers that wait for
+    // one would wait for ever on two cores.
+    let (complaints, acknowledged) = try await Thread.run(name: "writer") {
+      var journal = try kit.open()
+      let state = journal.state
+      let found = Complaints()
+      let first = try JoinedThread(name: "reader-1") { found.read(state, sink: 0) }
+      let second = try JoinedThread(name: "reader-2") { found.read(state, sink: 1) }
+      try ThreadTests.write(&journal.writer)
+      _ = consume first
+      _ = consume second
+      return (found.all.withLock { $0 }, state.acknowledged(0))
+    }
+    #expect(complaints == [])
+    #expect(acknowledged == Sequence(ThreadTests.recordCount))
   }
 
-  private func write(_ writer: inout JournalWriter) throws {
+  /// What went wrong, in words.
+  private final class Complaints: Sendable {
+    let all = Mutex<[String]>([])
+
+    func read(_ state: JournalState, sink: Int) {
+      let found: [String]
+      do { found = try ThreadTests.read(state, sink: sink) } catch { found = ["\(error)"] }
+      all.withLock { $0 += found }
+    }
+  }
+
+  private static func write(_ writer: inout JournalWriter) throws {
     var generator = SeededGenerator(seed: 17)
     let deadline = Clock.monotonic() + .seconds(60)
     while writer.nextSequence.rawValue <= ThreadTests.recordCount, Clock.monotonic() < deadline {

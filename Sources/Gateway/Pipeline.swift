@@ -137,8 +137,9 @@ package struct Pipeline: Service {
         let now = Clock.monotonic()
         guard now.since(lastProgress) >= .seconds(1) else { return }
         lastProgress = now
-        status.report(
-          ingestStage, StageState(.creating, "\(progress.written) of \(progress.total) written"))
+        let state = "\(progress.written) of \(progress.total) written"
+        status.report(ingestStage, StageState(.creating, state))
+        logger.notice("creating the journal", metadata: ["journal.progress": "\(state)"])
       },
       recovered: { record, _ in
         recoveredCount += 1
@@ -175,7 +176,7 @@ package struct Pipeline: Service {
       options: route.ingest, writer: writer, window: window, extractor: extractor,
       sabotage: sabotage)
     let connection = route.ingest.connection
-    let logger = logger
+
     var loop = IngestLoop<MosquittoClient<Intake>>(
       options: route.ingest, intake: intake, control: control, wakeUp: journal.writerWakeUp,
       subscriptions: SubscriptionMemory(path: subscriptionPath), stage: ingestStage,

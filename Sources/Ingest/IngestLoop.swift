@@ -82,6 +82,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     self.sabotage = sabotage
     self.backoff = backoff
     self.makeConnection = makeConnection
+    intake.metrics = metrics
     let connection = options.connection
     groupClose = GroupClose(
       windowMax: connection.protocolVersion == .v5 ? Int(connection.receiveMaximum) : .max,
@@ -308,14 +309,9 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   }
 
   private mutating func commitOpenGroup() throws(JournalError) {
-    let recordCount = intake.openRecordCount
-    if recordCount > 0 {
+    if intake.openRecordCount > 0 {
       let receipt = try intake.commit()
       groupClose.synced(in: receipt.syncDuration)
-      metrics.fsync.recordNanoseconds(receipt.syncDuration.nanoseconds)
-      metrics.groupRecords.record(recordCount)
-      metrics.writtenBytes.increment(by: receipt.byteCount.rawValue)
-      metrics.commits.increment()
       if receipt.syncDuration >= .seconds(1) {
         logger.warning(
           "the disk took long to sync",

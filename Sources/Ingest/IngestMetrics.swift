@@ -1,6 +1,7 @@
 import CoreMetrics
 import Deduplication
 import GatewayCore
+import RingJournal
 
 /// Every metric this stage emits; the contract is Observability's catalogue. The thread counts in
 /// plain integers and publishes once per commit, so a message costs no atomic operation.
@@ -72,6 +73,13 @@ package struct IngestMetrics: Sendable {
     usedBytes = gauge("journal_used_bytes")
     committedSequence = gauge("journal_committed_sequence")
     oldestUndelivered = gauge("journal_oldest_undelivered_seconds")
+  }
+
+  func committed(_ receipt: CommitReceipt, recordCount: Int) {
+    fsync.recordNanoseconds(receipt.syncDuration.nanoseconds)
+    groupRecords.record(recordCount)
+    writtenBytes.increment(by: receipt.byteCount.rawValue)
+    commits.increment()
   }
 
   /// Publishes what was counted since the last call and starts at zero again.

@@ -34,6 +34,8 @@ package final class Intake: MosquittoHandler {
   private var scanner: JSONScanner
   private let userPropertyName: [UInt8]?
   private var counts = IngestMetrics.Counts()
+  /// Set by the loop that drives this intake.
+  var metrics: IngestMetrics?
   private var roomByteCount = 0
 
   // What one connection brought; the loop reads it between calls.
@@ -99,9 +101,11 @@ package final class Intake: MosquittoHandler {
 
   /// Makes the open group durable.
   package func commit() throws(JournalError) -> CommitReceipt {
+    let recordCount = writer.openRecordCount
     do throws(JournalError) {
       let receipt = try writer.commit()
       window.commit()
+      if recordCount > 0 { metrics?.committed(receipt, recordCount: recordCount) }
       return receipt
     } catch {
       fail(error)

@@ -314,10 +314,16 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
   }
 
   private mutating func readAnswers(_ connection: inout Connection) throws {
-    while true {
-      let before = inbox.answers.count
-      try connection.read()
-      if inbox.answers.count == before { break }
+    // Answers that came before the connection broke count: what they accept is not sent again.
+    var lost: MosquittoError?
+    do throws(MosquittoError) {
+      while true {
+        let before = inbox.answers.count
+        try connection.read()
+        if inbox.answers.count == before { break }
+      }
+    } catch {
+      lost = error
     }
     let now = Clock.monotonic()
     for answer in inbox.answers {
@@ -326,6 +332,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
       try handle(verdict)
     }
     inbox.answers.removeAll(keepingCapacity: true)
+    if let lost { throw lost }
     if connection.socket == nil { throw connectionGone() }
   }
 

@@ -273,6 +273,7 @@ final class StatusRecord: StatusReporting {
   private struct Content {
     var kinds: [StageState.Kind] = []
     var onReport: @Sendable (StageState.Kind) -> Void = { _ in }
+    var onProgress: @Sendable () -> Void = {}
   }
   private let content = Mutex(Content())
 
@@ -290,5 +291,13 @@ final class StatusRecord: StatusReporting {
     onReport(state.kind)
   }
 
-  func progress(_ stage: StageName) {}
+  var onProgress: @Sendable () -> Void {
+    get { content.withLock { $0.onProgress } }
+    set { content.withLock { $0.onProgress = newValue } }
+  }
+
+  func progress(_ stage: StageName) {
+    let onProgress = content.withLock { $0.onProgress }
+    onProgress()
+  }
 }

@@ -70,6 +70,91 @@ extension IntegrationSuite {
       #expect(try agent.stop() == 0)
     }
 
+    @Test(
+      "properties of any size are acknowledged; those beyond a record's are a dead letter",
+      arguments: [(65_529, true), (65_530, false), (65_531, false), (65_535, false)])
+    func hugeProperty(valueByteCount: Int, isOrdinary: Bool) throws {
+      var options = BrokerOptions()
+      options.logTypes = ["all"]
+      var field = try BrokerProcess(name: "field", options: options)
+      var central = try BrokerProcess(name: "central")
+      try field.start()
+      try central.start()
+      let file = GatewayFile(fieldPort: field.port, centralPort: central.port)
+      let deliveries = try Deliveries(central.endpoint, filter: file.upstreamTopic)
+      let agent = try TestAgent(file)
+      try agent.startConnected()
+
+      // With its identifier, two lengths and the name "a" it is 6 bytes longer on the wire.
+      let value = String(repeating: "x", count: valueByteCount)
+      try publish(
+        to: field, topic: Self.topic, #"{"messageId":"m-1"}"#, "-D", "publish", "user-property",
+        "a", value)
+      try expectNextFlows(agent, field, deliveries, client: file.inboundClientID)
+      let deadLetters = try agent.metric("penstock_ingest_dead_letters_total", "too-large") ?? 0
+      #expect(deadLetters == (isOrdinary ? 0 : 1))
+      let event = try #require(deliveries.events.first)
+      #expect(event.isDeadLetter == !isOrdinary)
+      #expect(event.reason == (isOrdinary ? nil : "too-large"))
+      #expect(event.payload == Array(#"{"messageId":"m-1"}"#.utf8))
+      #expect(try agent.stop() == 0)
+    }
+
+    @Test(
+      "a topic of 30,000 bytes is delivered, or a dead letter where it is beyond max_record",
+      arguments: ["128KiB", "1KiB"])
+    func longTopic(recordMax: String) throws {
+      var options = BrokerOptions()
+      options.logTypes = ["all"]
+      var field = try BrokerProcess(name: "field", options: options)
+      var central = try BrokerProcess(name: "central")
+      try field.start()
+      try central.start()
+      var file = GatewayFile(fieldPort: field.port, centralPort: central.port)
+      file.journalLines.append("commit: {max_bytes: 128KiB}")
+      file.routeLines = ["max_record: \(recordMax)"]
+      let deliveries = try Deliveries(central.endpoint, filter: file.upstreamTopic)
+      let agent = try TestAgent(file)
+      try agent.startConnected()
+
+      let topic = "pumps/" + String(repeating: "t", count: 30_000 - 14) + "/metrics"
+      try publish(to: field, topic: topic, #"{"messageId":"m-1"}"#)
+      try expectNextFlows(agent, field, deliveries, client: file.inboundClientID)
+      let event = try #require(deliveries.events.first)
+      #expect(event.reason == (recordMax == "1KiB" ? "too-large" : nil))
+      #expect(topic.hasPrefix(event.topic))
+      #expect(event.topic.utf8.count == (recordMax == "1KiB" ? 1024 : 30_000))
+      #expect(try agent.stop() == 0)
+    }
+
+    private func publish(
+      to field: borrowing BrokerProcess, topic: String, _ payload: String, _ more: String...
+    ) throws {
+      let command = try Command(
+        tool: "mosquitto_pub",
+        [
+          "-V", "5", "-p", "\(field.port)", "-q", "1", "-t", topic, "-m", payload,
+        ] + more)
+      try #require(command.code == 0, "\(command.error)")
+    }
+
+    /// One message was sent; another follows, and both are acknowledged and delivered by the agent
+    /// that was started once.
+    private func expectNextFlows(
+      _ agent: TestAgent, _ field: borrowing BrokerProcess, _ deliveries: Deliveries,
+      client: String
+    ) throws {
+      try publish(to: field, topic: Self.topic, #"{"messageId":"next"}"#)
+      try agent.wait(for: "the message after it") {
+        deliveries.events.contains { $0.id == "next" }
+      }
+      #expect(deliveries.events.count == 2)
+      #expect(deliveries.contents.undecodable == [])
+      #expect(field.log.lineCount("Sending PUBLISH to \(client)") == 2)
+      #expect(field.log.lineCount("Received PUBACK from \(client)") == 2)
+      #expect(agent.log.lineCount("penstock starts") == 1)
+    }
+
     private func expectDelivered(_ deliveries: Deliveries, missing: Int, huge: Message) throws {
       let events = deliveries.events
       #expect(deliveries.contents.undecodable == [])

@@ -139,6 +139,54 @@ struct RecoveryTests {
     #expect(journal.report.corruptRanges.map(\.sequences) == [range])
   }
 
+  /// Six groups of two blocks with two records each.
+  private func pairs(_ kit: JournalKit) throws -> OpenedJournal {
+    var journal = try kit.open()
+    for group in 0..<6 {
+      for record in 0..<2 {
+        _ = try journal.writer.append([UInt8](repeating: UInt8(2 * group + record), count: 3000))
+      }
+      _ = try journal.writer.commit()
+    }
+    return journal
+  }
+
+  @Test(
+    "a sector that goes bad behind what is committed costs nothing: it was only read ahead",
+    arguments: [12, 13, 31])
+  func unreadableBehind(block: Int) throws {
+    let kit = JournalKit(blocks: 32)
+    let journal = try pairs(kit)
+    kit.disk.state.withLock { $0.files[JournalKit.path]?.unreadable = [offset(ofGroup: block)] }
+    let contents = try Contents.read(journal.state)
+    #expect(contents.sequences == Array(1...12))
+    #expect(contents.gaps == [])
+    #expect(journal.state.statistics().gapRecords == [:])
+  }
+
+  @Test(
+    "a sector that goes bad under a reader costs its group, which becomes a gap",
+    arguments: 0..<6, 0..<2)
+  func unreadableInside(group: Int, block: Int) throws {
+    let kit = JournalKit(blocks: 32)
+    var journal = try pairs(kit)
+    kit.disk.state.withLock {
+      $0.files[JournalKit.path]?.unreadable = [offset(ofGroup: 2 * group + block)]
+    }
+    let lost = SequenceRange(
+      Sequence(UInt64(2 * group + 1)), Sequence(UInt64(2 * group + 2)))
+    let contents = try Contents.read(journal.state)
+    #expect(contents.sequences == (1...12).filter { !lost.contains(Sequence($0)) })
+    #expect(contents.gaps == [Gap(lost, .corrupt)])
+    for (sequence, payload) in contents.payloads {
+      #expect(payload == [UInt8](repeating: UInt8(sequence - 1), count: 3000))
+    }
+    #expect(journal.state.statistics().gapRecords == [.corrupt: 2])
+    // The writer has not noticed, and what it commits now is delivered, too.
+    #expect(try journal.writer.commit([1]) == Sequence(13))
+    #expect(try Contents.read(journal.state, from: Sequence(13)).sequences == [13])
+  }
+
   @Test("either superblock may be lost, silently; it is written anew", arguments: [0, 2])
   func oneSuperblock(slot: Int) throws {
     let kit = JournalKit(blocks: 32)

@@ -26,6 +26,8 @@ final class CentralBroker {
     case cut(ReasonCode?)
     /// The client library finds the packet larger than the broker said it takes.
     case tooLarge
+    /// The client library does not take the message; the connection stands.
+    case refusedByLibrary(MosquittoError.Code)
   }
 
   /// Decides about each publish.
@@ -50,6 +52,9 @@ final class CentralBroker {
     self.journal = journal
   }
 
+  /// The socket is gone; nobody has been told.
+  func drop() { isConnected = false }
+
   fileprivate func connect() throws(MosquittoError) {
     connectionCount += 1
     onConnect(connectionCount)
@@ -70,6 +75,9 @@ final class CentralBroker {
     if case .tooLarge = answer {
       throw MosquittoError(.packetTooLarge, endpoint: nil, detail: "too large")
     }
+    if case .refusedByLibrary(let code) = answer {
+      throw MosquittoError(code, endpoint: nil, detail: "not a message")
+    }
     lastMid += 1
     published.append(publish)
     cursors.append(journal.acknowledged(0).rawValue)
@@ -78,7 +86,7 @@ final class CentralBroker {
     case .cut(let reason):
       isConnected = false
       inbox.disconnected(reason)
-    case .silence, .tooLarge: break
+    case .silence, .tooLarge, .refusedByLibrary: break
     }
     outstandingMax = max(outstandingMax, answers.count)
     signal.signal()

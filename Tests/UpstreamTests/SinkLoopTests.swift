@@ -144,6 +144,62 @@ private func range(_ publish: Published) throws -> ClosedRange<UInt64> {
     #expect(covered == Set(1...8))
   }
 
+  @Test(
+    "a record the client library refuses is a dead letter; the connection stays, the rest goes",
+    arguments: [MosquittoError.Code.invalidArgument, .packetTooLarge])
+  func refusedByLibrary(code: MosquittoError.Code) throws {
+    let kit = try SinkKit()
+    kit.options.batch.recordCountMax = 8
+    try kit.commit([10, 20, 30, 40, 50])
+    kit.broker.answer = { publish in
+      let sizes = (try? publish.envelope().events.map(\.payload.count)) ?? []
+      return sizes.contains(30) ? .refusedByLibrary(code) : .code(.success)
+    }
+    try kit.drain(.seconds(10))
+    #expect(kit.cursor == 5)
+    #expect(kit.broker.connectionCount == 1)
+    #expect(try accounts(kit.broker.published, through: 5))
+    let delivered = try kit.broker.published.flatMap { try $0.envelope().events }
+    #expect(delivered.map(\.payload.count) == [10, 20, 40, 50])
+    let elided = try kit.broker.published.flatMap { try $0.envelope().elided }
+    #expect(elided.map { $0.first.rawValue...$0.last.rawValue } == [3...3])
+    #expect(try kit.deadLetterSizes() == [30])
+  }
+
+  @Test(
+    "raw: a record the client library does not take is a dead letter; the connection stays",
+    arguments: [MosquittoError.Code.invalidArgument, .packetTooLarge])
+  func rawRefusedByLibrary(code: MosquittoError.Code) throws {
+    let kit = try SinkKit()
+    kit.options.batch.format = .raw
+    // The first, two in a row, and the last.
+    try kit.commit([31, 10, 32, 33, 20, 34])
+    kit.broker.answer = { publish in
+      publish.bytes.count > 30 ? .refusedByLibrary(code) : .code(.success)
+    }
+    try kit.drain(.seconds(10))
+    #expect(kit.cursor == 6)
+    #expect(kit.broker.connectionCount == 1)
+    #expect(kit.broker.published.map(\.bytes.count) == [10, 20])
+    #expect(try kit.deadLetterSizes() == [31, 32, 33, 34])
+  }
+
+  @Test("an error of a connection that is gone is a lost connection, not a dead letter")
+  func refusedWithoutConnection() throws {
+    let kit = try SinkKit()
+    try kit.commit([10, 20])
+    let broker = kit.broker
+    broker.answer = { publish in
+      guard publish.connection == 1 else { return .code(.success) }
+      broker.drop()
+      return .refusedByLibrary(.invalidArgument)
+    }
+    try kit.drain(.seconds(10))
+    #expect(kit.cursor == 2)
+    #expect(broker.connectionCount == 2)
+    #expect(try kit.deadLetterSizes() == [])
+  }
+
   @Test("an envelope without any record is never a dead letter: it is sent again, alarmed")
   func nothingToStore() throws {
     let kit = try SinkKit()

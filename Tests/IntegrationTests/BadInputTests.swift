@@ -100,10 +100,24 @@ extension IntegrationSuite {
       #expect(try agent.stop() == 0)
     }
 
+    struct LongTopic: Sendable {
+      let recordMax: String
+      /// Of the payload.
+      let padding: Int
+      /// What is left of the topic.
+      let topicByteCount: Int
+      let isOrdinary: Bool
+    }
+
     @Test(
-      "a topic of 30,000 bytes is delivered, or a dead letter where it is beyond max_record",
-      arguments: ["128KiB", "1KiB"])
-    func longTopic(recordMax: String) throws {
+      "a topic of 30,000 bytes is delivered, or a dead letter where there is no room for it",
+      arguments: [
+        LongTopic(recordMax: "128KiB", padding: 0, topicByteCount: 30_000, isOrdinary: true),
+        // Within max_record, but not within a commit, which has headers.
+        LongTopic(recordMax: "128KiB", padding: 101_000, topicByteCount: 30_000, isOrdinary: false),
+        LongTopic(recordMax: "1KiB", padding: 0, topicByteCount: 1024, isOrdinary: false),
+      ])
+    func longTopic(_ row: LongTopic) throws {
       var options = BrokerOptions()
       options.logTypes = ["all"]
       var field = try BrokerProcess(name: "field", options: options)
@@ -112,18 +126,19 @@ extension IntegrationSuite {
       try central.start()
       var file = GatewayFile(fieldPort: field.port, centralPort: central.port)
       file.journalLines.append("commit: {max_bytes: 128KiB}")
-      file.routeLines = ["max_record: \(recordMax)"]
+      file.routeLines = ["max_record: \(row.recordMax)"]
       let deliveries = try Deliveries(central.endpoint, filter: file.upstreamTopic)
       let agent = try TestAgent(file)
       try agent.startConnected()
 
       let topic = "pumps/" + String(repeating: "t", count: 30_000 - 14) + "/metrics"
-      try publish(to: field, topic: topic, #"{"messageId":"m-1"}"#)
+      let padding = String(repeating: " ", count: row.padding)
+      try publish(to: field, topic: topic, #"{"messageId":"m-1"}"# + padding)
       try expectNextFlows(agent, field, deliveries, client: file.inboundClientID)
       let event = try #require(deliveries.events.first)
-      #expect(event.reason == (recordMax == "1KiB" ? "too-large" : nil))
+      #expect(event.reason == (row.isOrdinary ? nil : "too-large"))
       #expect(topic.hasPrefix(event.topic))
-      #expect(event.topic.utf8.count == (recordMax == "1KiB" ? 1024 : 30_000))
+      #expect(event.topic.utf8.count == row.topicByteCount)
       #expect(try agent.stop() == 0)
     }
 

@@ -167,7 +167,7 @@ private func range(_ publish: Published) throws -> ClosedRange<UInt64> {
   }
 
   @Test(
-    "raw: a record the client library does not take is a dead letter; the connection stays",
+    "raw: a record the client library refuses is a dead letter; the connection stays",
     arguments: [MosquittoError.Code.invalidArgument, .packetTooLarge])
   func rawRefusedByLibrary(code: MosquittoError.Code) throws {
     let kit = try SinkKit()

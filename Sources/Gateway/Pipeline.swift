@@ -235,6 +235,24 @@ package struct Pipeline: Service {
     ]
     if report.tornTailCount > 0 { metadata["journal.torn_tail"] = "\(report.tornTailCount)" }
     logger.notice("journal open", metadata: metadata)
+    if report.repairedBlockCount + report.unreadableBlockCount > 0 {
+      logger.warning(
+        "the disk shows damage",
+        metadata: [
+          "journal.repaired_blocks": "\(report.repairedBlockCount)",
+          "journal.unreadable_blocks": "\(report.unreadableBlockCount)",
+        ])
+    }
+    if !report.droppedSinks.isEmpty {
+      logger.warning(
+        "a destination left the configuration, its cursor and what it had not received are dropped",
+        metadata: ["journal.dropped_sinks": "\(report.droppedSinks.joined(separator: " "))"])
+    }
+    if !report.isCreated && !report.newSinks.isEmpty {
+      logger.notice(
+        "a new destination begins where its `start` says",
+        metadata: ["journal.new_sinks": "\(report.newSinks.joined(separator: " "))"])
+    }
     guard !report.corruptRanges.isEmpty else { return }
     logger.error(
       "committed records cannot be read any more; a gap tells the centre",

@@ -35,6 +35,8 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   private static var stableAfter: Duration { .seconds(10) }
   /// Reads before the loop looks at its clock again, whatever they bring.
   private static var readsPerTurnMax: Int { 4096 }
+  /// A ring that drops its oldest all day says so once a minute.
+  private static var lossReportEvery: Duration { .seconds(60) }
   private static var subscribeTimeout: Duration { .seconds(30) }
 
   private let options: IngestOptions
@@ -56,6 +58,8 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   private var liveSince: MonotonicTime?
   private var lastMisc = MonotonicTime(nanoseconds: 0)
   private var lastGauges = MonotonicTime(nanoseconds: 0)
+  private var lastLossTold: MonotonicTime?
+  private var lossesToTell: UInt64 = 0
   #if PENSTOCK_SABOTAGE
     private var lastSabotagedCommit = Clock.monotonic()
   #endif
@@ -450,6 +454,14 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   private mutating func publishGauges(now: MonotonicTime) {
     guard now.since(lastGauges) >= .seconds(1) else { return }
     lastGauges = now
-    intake.publishGauges(to: metrics, now: now)
+    let lostCount = intake.publishGauges(to: metrics, now: now)
+    guard lostCount > 0 else { return }
+    lossesToTell += lostCount
+    if let lastLossTold, now.since(lastLossTold) < Self.lossReportEvery { return }
+    logger.error(
+      "records were lost before they could be delivered; a gap will tell the centre",
+      metadata: ["journal.lost_records": "\(lossesToTell)"])
+    lastLossTold = now
+    lossesToTell = 0
   }
 }

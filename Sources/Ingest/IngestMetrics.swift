@@ -43,7 +43,10 @@ package struct IngestMetrics: Sendable {
   let committedSequence: Gauge
   let oldestUndelivered: Gauge
 
+  private let route: String
+
   package init(route: String) {
+    self.route = route
     let route = [("route", route)]
     func counter(_ name: String, _ more: [(String, String)] = []) -> Counter {
       Counter(label: "penstock_\(name)", dimensions: route + more)
@@ -73,6 +76,14 @@ package struct IngestMetrics: Sendable {
     usedBytes = gauge("journal_used_bytes")
     committedSequence = gauge("journal_committed_sequence")
     oldestUndelivered = gauge("journal_oldest_undelivered_seconds")
+  }
+
+  /// Records that the ring gave up or cannot read. Rare, so the counter is looked up by name.
+  func lost(_ count: UInt64, _ reason: GapReason) {
+    Counter(
+      label: "penstock_journal_lost_records_total",
+      dimensions: [("route", route), ("reason", reason.text)]
+    ).increment(by: Int64(clamping: count))
   }
 
   func committed(_ receipt: CommitReceipt, recordCount: Int) {

@@ -37,6 +37,7 @@ package final class Intake: MosquittoHandler {
   /// Set by the loop that drives this intake.
   var metrics: IngestMetrics?
   private var roomByteCount = 0
+  private var publishedLosses: [GapReason: UInt64] = [:]
 
   // What one connection brought; the loop reads it between calls.
   /// Messages since the start, whatever became of them.
@@ -132,7 +133,8 @@ package final class Intake: MosquittoHandler {
 
   func publishCounts(to metrics: IngestMetrics) { metrics.publish(&counts) }
 
-  func publishGauges(to metrics: IngestMetrics, now: MonotonicTime) {
+  /// - Returns: records lost since the last call.
+  func publishGauges(to metrics: IngestMetrics, now: MonotonicTime) -> UInt64 {
     // Duplicates that held nothing have waited for this.
     publishCounts(to: metrics)
     let statistics = writer.state.statistics()
@@ -143,6 +145,14 @@ package final class Intake: MosquittoHandler {
       max(0, Double(Clock.wall().nanoseconds - $0.nanoseconds) / 1e9)
     }
     metrics.oldestUndelivered.record(age ?? 0)
+    var lostCount: UInt64 = 0
+    for (reason, count) in statistics.gapRecords {
+      let more = count - publishedLosses[reason, default: 0]
+      if more > 0 { metrics.lost(more, reason) }
+      lostCount += more
+    }
+    publishedLosses = statistics.gapRecords
+    return lostCount
   }
 
   // MARK: - MosquittoHandler

@@ -44,6 +44,8 @@ struct LibraryResult {
     case MOSQ_ERR_EAI, MOSQ_ERR_LOOKUP: .nameNotResolved
     case MOSQ_ERR_KEEPALIVE: .keepAliveExpired
     case MOSQ_ERR_TIMEOUT: .timedOut
+    case MOSQ_ERR_QOS_NOT_SUPPORTED, MOSQ_ERR_RETAIN_NOT_SUPPORTED, MOSQ_ERR_NOT_SUPPORTED:
+      .unsupportedByBroker
     default: isRefusedPacket ? .invalidArgument : .connectionLost
     }
   }

@@ -26,6 +26,8 @@ package struct MosquittoError: Error, Sendable, Hashable, CustomStringConvertibl
     case packetTooLarge
     /// A topic, filter or property that MQTT does not allow. The connection is unharmed.
     case invalidArgument
+    /// A QoS or a retain flag that this broker does not take. The connection is unharmed.
+    case unsupportedByBroker
     case notConnected
     case outOfMemory
   }
@@ -86,6 +88,7 @@ package struct MosquittoError: Error, Sendable, Hashable, CustomStringConvertibl
     case .keepAliveExpired: "Check the network; the broker stopped answering."
     case .protocolViolation: "Check that this port is an MQTT broker's, and its version."
     case .packetTooLarge: "Check the broker's maximum packet size against the batch size."
+    case .unsupportedByBroker: "Allow QoS 1 and retained messages at the broker."
     case .invalidArgument: "Check the topic or filter: UTF-8, no NUL, wildcards only in filters."
     case .notConnected: "Connect first."
     case .outOfMemory: "Check the memory limit of the service."

@@ -5,12 +5,19 @@ import Glibc
 package enum Thread {
   /// Runs `body` on a fresh thread of its own and returns what it returns. The calling task is
   /// suspended, no pool thread is blocked. Cancellation is not forwarded: tell the body through the
-  /// state it watches (see `withTaskCancellationHandler`).
+  /// state it watches (see `withTaskCancellationHandler`). Throws what `body` throws, and
+  /// `SystemError` when the system grants no thread.
   package static func run<Success: Sendable>(
     name: String, _ body: @escaping @Sendable () throws -> Success
   ) async throws -> Success {
     try await withCheckedThrowingContinuation { continuation in
-      start(name: name) { continuation.resume(with: Result(catching: body)) }
+      do throws(SystemError) {
+        _ = try create(name: name, isDetached: true) {
+          continuation.resume(with: Result(catching: body))
+        }
+      } catch {
+        continuation.resume(throwing: error)
+      }
     }
   }
 

@@ -205,13 +205,13 @@ struct JournalOpening {
       throw JournalError(
         .wrongGateway,
         "\(path) belongs to gateway \(identity.gatewayID), not \(options.gatewayID); set "
-          + "gateway.id back, or drain it there first and start here with an empty directory")
+          + "gateway.id back, or start here with an empty data directory")
     }
     guard identity.routeName == options.routeName else {
       throw JournalError(
         .wrongRoute,
         "\(path) belongs to route \(identity.routeName), not \(options.routeName); rename the "
-          + "route back, or drain it first")
+          + "route back, or move the file away to begin a new journal")
     }
     let byteCount: Int
     do throws(SystemError) {
@@ -231,7 +231,8 @@ struct JournalOpening {
     if identity.capacity != options.capacity.rawValue {
       report.warnings.append(
         "\(path) has \(ByteCount(identity.capacity)), configured are \(options.capacity): "
-          + "the file's size holds, `penstock journal resize` changes it")
+          + "the file's size holds; for another size move the file away once everything is delivered"
+      )
     }
   }
 }

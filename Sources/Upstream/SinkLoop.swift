@@ -218,7 +218,12 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     unsentByteCount = unsent
   }
 
-  private mutating func becomeLive(_ acknowledgement: ConnectAcknowledgement) throws(JournalError) {
+  private mutating func becomeLive(_ acknowledgement: ConnectAcknowledgement) throws {
+    guard acknowledgement.maximumQualityOfService >= .atLeastOnce else {
+      throw MosquittoError(
+        .brokerRefused, reason: .qualityOfServiceNotSupported, endpoint: nil,
+        detail: "the broker takes QoS 0 only, which acknowledges nothing")
+    }
     attempt = 0
     liveSince = Clock.monotonic()
     window.connected(outstandingMax: Int(acknowledgement.receiveMaximum))
@@ -283,14 +288,13 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     }
     let mid: Int32
     do throws(MosquittoError) {
-      mid = try connection.publish(
-        topic: topic, payload: batch.bytes.span, quality: .atLeastOnce, retain: batch.isRetained,
-        properties: PublishProperties(wireEncoding: batch.properties))
+      mid = try publish(batch, topic, &connection)
     } catch {
       // The library refused this one message and the connection stands: sending it again would be
       // refused again.
       guard connection.socket != nil else { throw error }
       if error.code == .packetTooLarge { return try handle(window.tooLarge(index, now: now)) }
+      guard error.code == .invalidArgument else { throw error }
       logger.error(
         "a message cannot be published as it is",
         metadata: [
@@ -303,6 +307,25 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     if batch.range.last <= sentThrough { metrics.resent.increment() }
     sentThrough = max(sentThrough, batch.range.last)
     metrics.inFlight.record(window.outstandingCount)
+  }
+
+  /// A broker without retained messages gets them as ordinary ones: that is less, but not nothing.
+  private func publish(
+    _ batch: Batch, _ topic: String, _ connection: inout Connection
+  ) throws(MosquittoError) -> Int32 {
+    let properties = PublishProperties(wireEncoding: batch.properties)
+    do throws(MosquittoError) {
+      return try connection.publish(
+        topic: topic, payload: batch.bytes.span, quality: .atLeastOnce, retain: batch.isRetained,
+        properties: properties)
+    } catch {
+      guard batch.isRetained, error.code == .unsupportedByBroker, connection.socket != nil else {
+        throw error
+      }
+      return try connection.publish(
+        topic: topic, payload: batch.bytes.span, quality: .atLeastOnce, retain: false,
+        properties: properties)
+    }
   }
 
   private func topic(of batch: Batch) -> String {
@@ -328,7 +351,11 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     let now = Clock.monotonic()
     for answer in inbox.answers {
       let verdict = window.answered(mid: answer.mid, reason: answer.reason, now: now)
-      if answer.reason != .success { metrics.refused(answer.reason) }
+      if case .refused = PublishVerdict(
+        answer.reason, acceptsNoSubscriber: options.acceptsNoSubscriber)
+      {
+        metrics.refused(answer.reason)
+      }
       try handle(verdict)
     }
     inbox.answers.removeAll(keepingCapacity: true)
@@ -379,6 +406,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
       }
     }
     if found { try stored?.get() }
+    metrics.deadLetters.increment()
     logger.error(
       "a record is refused upstream for good, kept as a dead letter",
       metadata: ["journal.sequence": "\(range.last)", "mqtt.reason": "\(reason)"])

@@ -9,6 +9,7 @@ package struct UpstreamMetrics: Sendable {
   let records: Counter
   let bytes: Counter
   let resent: Counter
+  let deadLetters: Counter
   let reconnects: Counter
   let connected: Gauge
   let inFlight: Gauge
@@ -29,6 +30,7 @@ package struct UpstreamMetrics: Sendable {
     records = counter("records_total")
     bytes = counter("bytes_total")
     resent = counter("resent_total")
+    deadLetters = counter("dead_letters_total")
     reconnects = counter("reconnects_total")
     connected = gauge("connected")
     inFlight = gauge("in_flight_batches")

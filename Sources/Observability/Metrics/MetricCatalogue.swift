@@ -92,6 +92,10 @@ package enum MetricCatalogue {
     gauge(
       "penstock_journal_used_bytes", ["route"],
       "Bytes of the ring that hold records the slowest required sink has not accepted."),
+    counter(
+      "penstock_journal_lost_records_total", ["route", "reason"],
+      "Records given up by the ring (ring-full) or found unreadable (corrupt), whether or not the "
+        + "centre has been told yet."),
     gauge("penstock_journal_committed_sequence", ["route"], "Last durable sequence."),
     histogram(
       "penstock_journal_fsync_seconds", ["route"], "Duration of one fdatasync.", diskBuckets),
@@ -117,6 +121,9 @@ package enum MetricCatalogue {
     counter(
       "penstock_upstream_refused_total", ["route", "sink", "code"],
       "Publishes refused by the sink, by MQTT reason code."),
+    counter(
+      "penstock_upstream_dead_letters_total", ["route", "sink"],
+      "Records refused upstream for good and kept in the local dead-letter file."),
     counter(
       "penstock_upstream_resent_total", ["route", "sink"],
       "Batches sent again after a lost connection or a refusal."),

@@ -231,7 +231,7 @@ struct JournalOpening {
     if identity.capacity != options.capacity.rawValue {
       report.warnings.append(
         "\(path) has \(ByteCount(identity.capacity)), configured are \(options.capacity): "
-          + "the file's size holds; for another size move the file away once everything is delivered"
+          + "the file's size holds; for another size move it away once all is delivered"
       )
     }
   }

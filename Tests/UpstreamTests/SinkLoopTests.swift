@@ -105,6 +105,21 @@ private func range(_ publish: Published) throws -> ClosedRange<UInt64> {
     #expect(kit.broker.outstandingMax == 3)
   }
 
+  @Test("a broker that takes QoS 0 only gets nothing, and nothing becomes a dead letter")
+  func qualityOfServiceZero() throws {
+    let kit = try SinkKit()
+    kit.broker.acknowledgement.maximumQualityOfService = .atMostOnce
+    try kit.commit([10, 20, 30])
+    kit.broker.onConnect = { connection in
+      // Somebody allows QoS 1 at the broker.
+      if connection == 3 { kit.broker.acknowledgement.maximumQualityOfService = .exactlyOnce }
+    }
+    try kit.drain()
+    #expect(kit.broker.connectionCount == 3)
+    #expect(kit.cursor == 3)
+    #expect(try kit.broker.published.map(range) == [1...2, 3...3])
+  }
+
   @Test("records larger than the CONNACK's limit are dead letters, accounted for as elided")
   func tooLargeForBroker() throws {
     let kit = try SinkKit()

@@ -44,8 +44,7 @@ package enum EnvelopeProperties {
 ///     penstock-sequence   decimal
 ///
 /// Properties of these four names that the record came with, from a gateway before this one, are
-/// left out: each hop says where *it* keeps the record. `penstock-via` is not one of them and
-/// passes.
+/// left out: each hop says where *it* keeps the record.
 ///
 /// Keeps its scratch between calls: no allocation per record once that has grown. One owner at a
 /// time.

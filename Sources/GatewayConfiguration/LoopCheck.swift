@@ -1,8 +1,7 @@
 // A message must not come back to where it came from. Routes are the nodes of a graph; route A
 // leads to route B when a sink of A may publish, on some broker, a topic that B subscribes to
-// there. A cycle of that graph is refused: it is all that MQTT 3.1.1 has against loops (MQTT 5 also
-// carries `penstock-via`). A lead that closes no cycle, and two routes that read the same messages,
-// are legal and worth a warning.
+// there. A cycle of that graph is refused: nothing in a message tells that it went round. A lead
+// that closes no cycle, and two routes that read the same messages, are legal and worth a warning.
 
 import Batching
 import GatewayCore

@@ -1,7 +1,7 @@
 import Glibc
 
-/// The environment of this process (environ(7)). Nothing in this product calls setenv, so reading
-/// is safe from any thread.
+/// The environment of this process (environ(7)). It is changed once, by `setDefault` in main()
+/// before any thread is started; from then on reading is safe from any thread.
 package enum Environment {
   /// The value of a variable; nil when it is unset. Bytes that are not UTF-8 become U+FFFD.
   package static func value(of name: String) -> String? {

@@ -4,10 +4,10 @@
 //   ingest        durable ingest against a bare C subscriber of the same broker under the same load
 //   dedup         look-ups and inserts of the deduplication window
 //   open          opening a full ring against a sequential read of the same bytes
-//   memory        resident memory of the agent's ingest side with a full ring
+//   memory        peak resident memory of the whole agent, while a backlog grows and drains
 //   sizing        hours of outage per ring size, and bytes written per day, at low rates
 //
-// `consume-durable` is the child process of `ingest` and `memory`.
+// `consume-durable` is the child process of `ingest`.
 
 import GatewayCore
 import Glibc

@@ -40,6 +40,8 @@ package struct StageState: Hashable, Sendable {
     case paused
     /// The broker is away; waiting to try again.
     case reconnecting
+    /// The broker is there and refuses what we send; sent again after a pause.
+    case refused
     /// Shutting down: delivering what still fits the limit.
     case draining
     case stopped

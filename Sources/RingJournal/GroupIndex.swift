@@ -4,6 +4,8 @@ struct GroupEntry: Sendable, Equatable {
   var number: UInt64
   /// Wall clock base: about when its first record was received.
   var received: Int64
+  /// The same of its last record, as of the newest copy.
+  var lastReceived: Int64
   /// File offset, in blocks.
   var block: UInt32
   var recordCount: UInt32
@@ -15,6 +17,7 @@ struct GroupEntry: Sendable, Equatable {
     first = header.first
     number = header.number
     received = header.wallBase
+    lastReceived = header.wallBase &+ max(0, header.committedAt &- header.monotonicBase)
     block = UInt32(header.offset / Block.byteCount)
     recordCount = header.recordCount
     usedByteCount = header.usedByteCount
@@ -23,12 +26,15 @@ struct GroupEntry: Sendable, Equatable {
 
   var last: UInt64 { first + UInt64(recordCount) - 1 }
   var offset: Int { Int(block) * Block.byteCount }
+  /// About when the record `sequence` was received: a tail collects records for minutes, and when
+  /// some of them have left it, the others are the newer ones.
+  func received(from sequence: UInt64) -> Int64 { sequence > first ? lastReceived : received }
   var occupiedByteCount: Int { Block.roundUp(Int(usedByteCount)) }
   var end: Int { offset + occupiedByteCount }
 }
 
 /// The kept groups in sequence order: sequence → place for readers, the oldest group for the
-/// writer. 40 bytes per group, at most one group per block of the data region. Grows by doubling up
+/// writer. 48 bytes per group, at most one group per block of the data region. Grows by doubling up
 /// to that.
 struct GroupIndex: Sendable {
   private var entries: [GroupEntry]

@@ -52,6 +52,8 @@ package enum JournalInspector {
           acknowledged: Sequence($0.acknowledged ?? 0))
       },
       groupCount: plan.kept.count, gapRecords: gaps,
-      oldestUndelivered: undelivered.first.map { WallTime(nanoseconds: $0.received) })
+      oldestUndelivered: undelivered.first.map {
+        WallTime(nanoseconds: $0.received(from: wanted))
+      })
   }
 }

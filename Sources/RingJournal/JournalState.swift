@@ -117,7 +117,7 @@ package final class JournalState: Sendable {
       let oldest = index.count == 0 ? nil : index[index.position(of: wanted) ?? 0]
       return (
         index.occupiedByteCount, index.count,
-        oldest.flatMap { $0.last >= wanted ? $0.received : nil }
+        oldest.flatMap { $0.last >= wanted ? $0.received(from: wanted) : nil }
       )
     }
     var gaps: [GapReason: UInt64] = [:]

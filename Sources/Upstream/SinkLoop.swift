@@ -47,6 +47,8 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
   private var lastReported: MosquittoError.Code?
   /// Since when this connection is accepted.
   private var liveSince: MonotonicTime?
+  /// What the broker says to everything at the moment.
+  private var refusal: ReasonCode?
   /// Bytes in the socket's send queue when last looked at: fewer means that the link moves.
   private var unsentByteCount = 0
   private var packetByteCountMax: Int?
@@ -369,15 +371,31 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
       metrics.publishSeconds.recordNanoseconds(latency.nanoseconds)
       metrics.inFlight.record(window.outstandingCount)
     }
-    if let through = outcome.advanced { acknowledge(through: through) }
+    if let through = outcome.advanced {
+      acknowledge(through: through)
+      if let reason = refusal {
+        refusal = nil
+        logger.notice(
+          "the upstream broker accepts again", metadata: ["mqtt.reason": "\(reason)"])
+        status.report(stage, StageState(.connected))
+      }
+    }
     for batch in outcome.accepted { metrics.accepted(batch) }
     switch outcome.action {
     case .none, .unknown: return
     case .retrying(let alarm, let reason):
       let level: Logger.Level = alarm ? .error : .warning
+      let advice =
+        reason == .noMatchingSubscribers
+        ? "subscribe a consumer, or set accept_no_subscriber" : "check the broker's access rules"
       logger.log(
-        level: level, "the upstream broker refuses, sending again later",
-        metadata: ["mqtt.reason": "\(reason)", "mqtt.topic": "\(options.topic)"])
+        level: refusal == reason ? .debug : level,
+        "the upstream broker refuses, sending again later",
+        metadata: [
+          "mqtt.reason": "\(reason)", "mqtt.topic": "\(options.topic)", "advice": "\(advice)",
+        ])
+      refusal = reason
+      status.report(stage, StageState(.refused, "\(reason): \(advice)"))
     case .rebuild(let range, let recordCountMax):
       batcher.rebuild(range, recordCountMax: recordCountMax)
     case .deadLetter(let batch, let range, let reason):

@@ -43,6 +43,20 @@ struct BrokerArguments: ParsableArguments {
     if !broker.usesTLS && (caFile != nil || certFile != nil) {
       throw ValidationError("--ca-file and --cert-file need a broker with mqtts://.")
     }
+    if passwordFile != nil && !broker.usesTLS && !isLoopback {
+      throw ValidationError(
+        "a password would cross the network in clear: use mqtts://, or a broker on this machine.")
+    }
+    if let passwordFile, let status = try? FileStatus(path: passwordFile),
+      status.permissions & 0o077 != 0
+    {
+      throw ValidationError(
+        "--password-file \(passwordFile) can be read by others: chmod 600 \(passwordFile).")
+    }
+  }
+
+  private var isLoopback: Bool {
+    broker.host == "localhost" || broker.host == "::1" || broker.host.hasPrefix("127.")
   }
 
   /// The options of a connection that keeps no session.

@@ -49,7 +49,8 @@ package struct HealthReport: Sendable {
         switch $0.state.kind {
         case .starting, .creating, .recovering: $0.name.part != .ingest && hasIngest
         case .failed: false
-        case .connecting, .connected, .paused, .reconnecting, .draining, .stopped: true
+        case .connecting, .connected, .paused, .reconnecting, .refused, .draining, .stopped:
+          true
         }
       }
   }

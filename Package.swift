@@ -81,15 +81,12 @@ let package = Package(
         logging, metrics,
       ], swiftSettings: settings + sabotage),
     module("Deduplication", ["GatewayCore", "JSONScanning", "CSodium"]),
-    module("RingJournal", ["GatewayCore", "Platform", "CChecksum", logging, metrics]),
+    module("RingJournal", ["GatewayCore", "Platform", "CChecksum", "CLinux"]),
     module("Envelope", ["GatewayCore", "JSONScanning", "CZstd"]),
-    module("Batching", ["GatewayCore", "RingJournal", "Envelope", metrics]),
+    module("Batching", ["GatewayCore", "RingJournal", "Envelope"]),
     module(
       "Upstream",
-      [
-        "GatewayCore", "Platform", "Mosquitto", "Batching", "RingJournal", "Envelope", logging,
-        metrics,
-      ]),
+      ["GatewayCore", "Platform", "Mosquitto", "Batching", "RingJournal", logging, metrics]),
 
     // Composition.
     module(

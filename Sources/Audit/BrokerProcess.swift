@@ -91,8 +91,6 @@ package struct BrokerProcess: ~Copyable, Sendable {
   /// Pauses (SIGSTOP) or resumes (SIGCONT) the broker: a peer that is silent, not gone.
   package func send(signal: Int32) { process?.send(signal: signal) }
 
-  package var isRunning: Bool { process != nil }
-
   /// Everything the broker has logged, over all its starts (at most 64 MiB of each).
   package var log: String {
     (0..<startCount).map { log(ofStart: $0 + 1) }.joined()

@@ -51,7 +51,6 @@ package struct DeliveryAudit: Sendable {
     var life: UInt16 = 0
     var sequence: Sequence = .none
     var isDelivered: Bool { sequence != .none }
-    var isDeadLettered = false
   }
 
   private struct Source {

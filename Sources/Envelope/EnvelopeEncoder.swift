@@ -12,17 +12,6 @@ import JSONScanning
 /// A hole or a step back in the sequences is a bug of the caller and traps: an envelope that does
 /// not account for every sequence must never leave. Not Sendable: one owner at a time.
 package struct EnvelopeEncoder: ~Copyable {
-  /// A state to come back to: see `mark()`.
-  package struct Mark: Sendable {
-    fileprivate let next: Sequence
-    fileprivate let eventCount: Int
-    fileprivate let eventByteCount: Int
-    fileprivate let gapByteCount: Int
-    fileprivate let gapTail: RangeList.Tail?
-    fileprivate let elidedByteCount: Int
-    fileprivate let elidedTail: RangeList.Tail?
-  }
-
   /// `{"penstock":1,"gateway":…,"route":…,"journal":"`
   private let opening: [UInt8]
   /// `penstock://<site>/`
@@ -149,26 +138,6 @@ package struct EnvelopeEncoder: ~Copyable {
   package mutating func appendElided(_ range: SequenceRange) {
     advance(over: range.first, range.last)
     elided.append(range, nil)
-  }
-
-  /// The present state, to come back to when what is appended next turns out too much.
-  package func mark() -> Mark {
-    Mark(
-      next: next, eventCount: eventCount, eventByteCount: events.count,
-      gapByteCount: gaps.text.count, gapTail: gaps.tail,
-      elidedByteCount: elided.text.count, elidedTail: elided.tail)
-  }
-
-  /// Forgets what was appended since `mark` was taken, after the same `begin`.
-  package mutating func rewind(to mark: Mark) {
-    precondition(
-      mark.next <= next && mark.next >= first && mark.eventByteCount <= events.count,
-      "a mark is of the envelope at hand")
-    next = mark.next
-    eventCount = mark.eventCount
-    events.removeLast(events.count - mark.eventByteCount)
-    gaps.rewind(toByteCount: mark.gapByteCount, tail: mark.gapTail)
-    elided.rewind(toByteCount: mark.elidedByteCount, tail: mark.elidedTail)
   }
 
   /// Replaces the content of `message` by the envelope. Does not compress when that would not make

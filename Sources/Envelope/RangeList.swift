@@ -4,15 +4,15 @@ import GatewayCore
 /// the same reason, extends it: a run of a thousand single sequences is one element.
 struct RangeList {
   /// The last element, which a next range may extend.
-  struct Tail {
-    fileprivate var range: SequenceRange
-    fileprivate var reason: GapReason?
+  private struct Tail {
+    let range: SequenceRange
+    let reason: GapReason?
     /// Where its text begins.
-    fileprivate var offset: Int
+    let offset: Int
   }
 
   private(set) var text: [UInt8] = []
-  private(set) var tail: Tail?
+  private var tail: Tail?
 
   mutating func removeAll() {
     text.removeAll(keepingCapacity: true)
@@ -28,13 +28,6 @@ struct RangeList {
       if tail != nil { text.append(UInt8(ascii: ",")) }
       write(Tail(range: range, reason: reason, offset: text.count))
     }
-  }
-
-  /// Goes back to what `text.count` and `tail` were at an earlier time.
-  mutating func rewind(toByteCount count: Int, tail: Tail?) {
-    text.removeLast(text.count - min(count, text.count))
-    self.tail = tail
-    if let tail { write(tail) }
   }
 
   private mutating func write(_ tail: Tail) {

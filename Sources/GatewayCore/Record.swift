@@ -76,9 +76,8 @@ package struct RecordFlags: OptionSet, Hashable, Sendable {
   package static let retained = RecordFlags(rawValue: 1 << 1)
   /// The wall clock was synchronised when the record was received.
   package static let clockSynchronised = RecordFlags(rawValue: 1 << 2)
-  /// Two bits: the QoS the message arrived with.
-  package static let qualityOfServiceMask = RecordFlags(rawValue: 3 << 3)
 
+  /// Bits 3 and 4: the QoS the message arrived with.
   package var qualityOfService: QualityOfService {
     get { QualityOfService(rawValue: UInt8(rawValue >> 3 & 3)) ?? .atMostOnce }
     set {

@@ -9,12 +9,8 @@ import Glibc
 enum LibraryProperties {
   // Identifiers of MQTT 5.0, section 2.2.2.2, that are read or written here by number.
   private static let sessionExpiry: Int32 = 0x11
-  private static let assignedClientID: Int32 = 0x12
-  private static let serverKeepAlive: Int32 = 0x13
   private static let receiveMaximum: Int32 = 0x21
-  private static let topicAliasMaximum: Int32 = 0x22
   private static let maximumQualityOfService: Int32 = 0x24
-  private static let retainAvailable: Int32 = 0x25
   private static let maximumPacketSize: Int32 = 0x27
 
   /// The properties of our CONNECT. The caller frees the list (`mosquitto_property_free_all`).
@@ -174,16 +170,8 @@ enum LibraryProperties {
     var short: UInt16 = 0
     var long: UInt32 = 0
     var small: UInt8 = 0
-    var text: UnsafeMutablePointer<CChar>? = nil
-    defer { unsafe free(text) }
     if unsafe mosquitto_property_read_int16(properties, receiveMaximum, &short, false) != nil {
       result.receiveMaximum = short
-    }
-    if unsafe mosquitto_property_read_int16(properties, topicAliasMaximum, &short, false) != nil {
-      result.topicAliasMaximum = short
-    }
-    if unsafe mosquitto_property_read_int16(properties, serverKeepAlive, &short, false) != nil {
-      result.serverKeepAlive = .seconds(Int(short))
     }
     if unsafe mosquitto_property_read_int32(properties, maximumPacketSize, &long, false) != nil {
       result.maximumPacketByteCount = long
@@ -195,13 +183,6 @@ enum LibraryProperties {
       properties, maximumQualityOfService, &small, false) != nil
     {
       result.maximumQualityOfService = QualityOfService(rawValue: small) ?? .exactlyOnce
-    }
-    if unsafe mosquitto_property_read_byte(properties, retainAvailable, &small, false) != nil {
-      result.retainAvailable = small != 0
-    }
-    let found = unsafe mosquitto_property_read_string(properties, assignedClientID, &text, false)
-    if unsafe found != nil, let text = unsafe text {
-      result.assignedClientID = unsafe String(cString: text)
     }
     return result
   }

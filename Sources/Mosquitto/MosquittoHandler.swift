@@ -11,14 +11,8 @@ package struct ConnectAcknowledgement: Sendable, Hashable {
   /// The largest packet the broker takes; nil when it did not say.
   package var maximumPacketByteCount: UInt32?
   package var maximumQualityOfService: QualityOfService = .exactlyOnce
-  package var retainAvailable: Bool = true
-  package var topicAliasMaximum: UInt16 = 0
-  /// The keepalive the broker imposes, already obeyed by the library; nil: ours holds.
-  package var serverKeepAlive: Duration?
   /// How long the broker keeps the session when that is not what we asked for.
   package var sessionExpiry: Duration?
-  /// The name the broker gave us when we came without one.
-  package var assignedClientID: String?
 
   package init(reason: ReasonCode, sessionPresent: Bool) {
     self.reason = reason

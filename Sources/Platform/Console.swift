@@ -5,7 +5,6 @@ import Glibc
 package enum Console {
   /// Whether standard output is a terminal: then progress and colour make sense.
   package static var isTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
-  package static var isErrorTerminal: Bool { isatty(STDERR_FILENO) == 1 }
 
   /// One line to standard output.
   package static func line(_ text: String = "") { write(text + "\n", to: STDOUT_FILENO) }

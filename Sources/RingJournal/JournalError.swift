@@ -51,11 +51,6 @@ package struct JournalError: Error, Sendable, CustomStringConvertible {
     self.cause = cause
   }
 
-  /// Whether the disk is to blame (exit code 74) rather than the configuration.
-  package var isDiskFailure: Bool {
-    code == .readFailed || code == .writeFailed || code == .poisoned
-  }
-
   package var description: String {
     guard let cause else { return message }
     return "\(message) (\(cause))"

@@ -46,11 +46,6 @@ package final class JournalState: Sendable {
   /// Sequences below were released or given up.
   package var oldestKept: Sequence { Sequence(oldestKeptSequence.load(ordering: .acquiring)) }
 
-  /// Position of a sink by name, for the calls that take an index.
-  package func sinkIndex(named name: String) -> Int? {
-    sinks.firstIndex { $0.name == name }
-  }
-
   package func acknowledged(_ sink: Int) -> Sequence {
     Sequence(sinks[sink].acknowledged.load(ordering: .acquiring))
   }

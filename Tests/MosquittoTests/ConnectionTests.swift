@@ -114,12 +114,8 @@ struct ConnectionTests {
     var expected = ConnectAcknowledgement(reason: .success, sessionPresent: true)
     expected.receiveMaximum = 10
     expected.maximumQualityOfService = .atLeastOnce
-    expected.retainAvailable = false
     expected.maximumPacketByteCount = 4096
-    expected.topicAliasMaximum = 7
-    expected.serverKeepAlive = .seconds(30)
     expected.sessionExpiry = .seconds(60)
-    expected.assignedClientID = "ab"
     #expect(recorder.acknowledgements == [expected])
     let mid = try? client.publish(
       topic: "t", payload: [UInt8](repeating: 0, count: 5000).span, properties: .none)

@@ -24,10 +24,16 @@ struct PropertyTests {
 
   @Test("kept properties arrive byte for byte in wire encoding, in order")
   func kept() throws {
-    var properties = PublishProperties(
-      contentType: "application/json", isText: true,
-      userProperties: [("id", "17"), ("id", "ü"), ("", "")])
-    properties.appendUserProperty("last", String(repeating: "x", count: 3000))
+    var bytes: [UInt8] = []
+    MQTTPropertyWriter.append(.payloadFormatIndicator, number: 1, to: &bytes)
+    MQTTPropertyWriter.append(
+      .contentType, value: Array("application/json".utf8).span, to: &bytes)
+    let long = String(repeating: "x", count: 3000)
+    for (name, value) in [("id", "17"), ("id", "ü"), ("", ""), ("last", long)] {
+      MQTTPropertyWriter.appendUserProperty(
+        name: Array(name.utf8).span, value: Array(value.utf8).span, to: &bytes)
+    }
+    let properties = PublishProperties(wireEncoding: bytes)
     let message = try exchange(properties)
     #expect(message.properties == properties.bytes)
     #expect(message.topic == "t/é")
@@ -39,7 +45,9 @@ struct PropertyTests {
 
   @Test("message expiry arrives with what is left of it")
   func expiry() throws {
-    let message = try exchange(PublishProperties(messageExpiry: .milliseconds(99_500)))
+    var bytes: [UInt8] = []
+    MQTTPropertyWriter.append(.messageExpiryInterval, number: 100, to: &bytes)
+    let message = try exchange(PublishProperties(wireEncoding: bytes))
     var reader = MQTTPropertyReader()
     let property = reader.next(in: message.properties.span)
     #expect(property?.identifier == .messageExpiryInterval)
@@ -68,7 +76,9 @@ struct PropertyTests {
   @Test("without properties and over MQTT 3.1.1 the span is empty")
   func none() throws {
     #expect(try exchange(.none).properties.isEmpty)
-    let sent = PublishProperties(contentType: "text/plain")
+    var bytes: [UInt8] = []
+    MQTTPropertyWriter.append(.contentType, value: Array("text/plain".utf8).span, to: &bytes)
+    let sent = PublishProperties(wireEncoding: bytes)
     #expect(try exchange(sent, version: .v311).properties.isEmpty)
   }
 

@@ -86,7 +86,10 @@ struct ModelRun {
         try live()
       } catch let error as JournalError {
         // Power off, at any moment: creation, recovery, commit, superblock.
-        guard error.isDiskFailure || error.code == .openFailed || error.code == .createFailed else {
+        let ofTheDisk: [JournalError.Code] = [
+          .readFailed, .writeFailed, .poisoned, .openFailed, .createFailed,
+        ]
+        guard ofTheDisk.contains(error.code) else {
           complaints.append("unexpected \(error.code): \(error)")
           return
         }

@@ -152,30 +152,6 @@ private func isLowercaseWord(_ word: String) -> Bool {
     #expect(pages[0].text.contains("```yaml\n\(shipped)```"))
   }
 
-  @Test("no comment or page points at a document that is not in the repository")
-  func absentDocuments() {
-    let absent = [
-      "RUL" + "INGS", "FAU" + "LTS", "ARCHI" + "TECTURE", "PE" + "ERS", "STY" + "LE.md",
-    ]
-    let everything =
-      everySwiftFile
-      + ["Sources", "edge-config", "systemd"].flatMap { folder in
-        [".md", ".yaml", ".conf", ".service", ".sh", ".c", ".h"].flatMap {
-          files(under: folder, suffix: $0)
-        }
-      }
-    for file in everything {
-      for (number, line) in file.lines.enumerated() {
-        for name in absent where line.contains(name) {
-          Issue.record("\(file.path):\(number + 1) names \(name)")
-        }
-      }
-    }
-    for page in pages {
-      for name in absent { #expect(!page.text.contains(name), "\(page.path) names \(name)") }
-    }
-  }
-
   @Test("decisions have their parts and stay short")
   func decisions() {
     let decisions = files(under: "Sources", suffix: ".md").filter {

@@ -18,7 +18,6 @@ package final class MetricsRegistry: MetricsFactory {
   package static let familiesMax = 256
   package static let seriesPerFamilyMax = 256
   package static let labelValueByteCountMax = 256
-  package static let refreshersMax = 64
 
   enum Instrument {
     case counter(CounterSeries)
@@ -42,7 +41,6 @@ package final class MetricsRegistry: MetricsFactory {
 
   private struct State {
     var families: [String: Family] = [:]
-    var refreshers: [@Sendable () -> Void] = []
   }
 
   private let state = Mutex(State())
@@ -60,19 +58,9 @@ package final class MetricsRegistry: MetricsFactory {
     }
   }
 
-  /// Runs `body` before every scrape, on the scraping thread: the place to set gauges that age by
-  /// themselves. Must be quick. At most `refreshersMax`.
-  package func beforeScrape(_ body: @escaping @Sendable () -> Void) {
-    state.withLock {
-      precondition($0.refreshers.count < Self.refreshersMax, "refreshers are added once per route")
-      $0.refreshers.append(body)
-    }
-  }
-
   /// Everything, in the Prometheus text format 0.0.4: families in catalogue order, then the
   /// undocumented ones by name; series by their labels.
   package func exposition() -> [UInt8] {
-    for refresh in state.withLock({ $0.refreshers }) { refresh() }
     var families = state.withLock { Array($0.families.values) }
     families.append(contentsOf: process.families())
     families.sort {

@@ -72,11 +72,6 @@ package final class StatusBoard: StatusReporting {
     contents.withLock { $0.stages[stage]?.progressAt = now }
   }
 
-  /// Forgets a stage whose route or sink left the configuration.
-  package func remove(_ stage: StageName) {
-    contents.withLock { $0.stages[stage] = nil }
-  }
-
   /// Calls `body` after every change of a state, on the reporting thread: it may only wake
   /// somebody. One listener; a new one replaces it.
   func onChange(_ body: (@Sendable () -> Void)?) {

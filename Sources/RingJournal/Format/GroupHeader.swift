@@ -37,7 +37,7 @@ import Platform
 /// the region has, and the count is at least 1, (5) the body checksum matches.
 struct GroupHeader: Sendable {
   static let byteCount = 256
-  static let magic: StaticString = "PNSTGRUP"
+  /// "PNSTGRUP", little endian.
   static let magicWord: UInt64 = 0x5055_5247_5453_4e50
 
   var number: UInt64 = 0

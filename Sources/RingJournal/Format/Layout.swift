@@ -24,8 +24,6 @@ package struct JournalLayout: Sendable, Hashable {
   /// 2 MiB apart: slots A and B are a typical SD card's 4 MiB erase block apart from each other and
   /// from the data, so that one damaged erase block cannot take both.
   package static let standardSpacing = 2 << 20
-  /// For tests.
-  package static let compactSpacing = Block.byteCount
   /// The smallest data region: 16 blocks, of which one group may take an eighth.
   static let dataBlockCountMin = 16
 

@@ -72,8 +72,13 @@ struct JournalOpening {
     let access = JournalAccess(
       path: path, identity: identity, layout: layout, environment: environment,
       groupByteCountMax: max(groupMax, scan.groupByteCountMax))
-    let state = try makeState(access, plan, cursors)
-    state.count(report.lostRecordCount, lostTo: .corrupt)
+    let state = try makeState(access, plan, cursors, blocks.superblock)
+    for range in report.corruptRanges {
+      let from = max(range.sequences.first, Sequence(cursors.requiredFloor + 1))
+      if from <= range.sequences.last {
+        state.countCorrupt(SequenceRange(from, range.sequences.last))
+      }
+    }
     var writer = makeWriter(
       file, state, plan, scan, blocks, groupByteCount: groupMax, volume: volume,
       hasNewTable: cursors.hasChanged)
@@ -190,6 +195,7 @@ struct JournalOpening {
       headOffset: layout.dataStart,
       highWater: layout.dataStart + layout.superblockEveryByteCount)
     superblock.filesystemIdentity = volume.identity
+    superblock.wear = JournalCreate.wear(of: layout)
     superblock.sinks = options.sinks.map {
       Superblock.Sink(name: $0.name, isRequired: $0.required, acknowledged: 0)
     }

@@ -131,6 +131,14 @@ enum JournalCreate {
     }
   }
 
+  /// What the creation itself costs: the fill with its syncs, and the control blocks.
+  static func wear(of layout: JournalLayout) -> JournalWear {
+    var wear = JournalWear()
+    wear.writtenByteCount = UInt64(layout.capacity + 4 * Block.byteCount)
+    wear.syncCount = UInt64(layout.capacity / syncEveryByteCount + 1)
+    return wear
+  }
+
   private static func writeControlBlocks(
     _ file: any DiskFile, _ identity: Identity, _ superblock: Superblock, _ layout: JournalLayout
   ) throws(SystemError) {

@@ -26,11 +26,11 @@ package enum JournalInspector {
       superblock: blocks.superblock, newest: scan.result.newest)
     let plan = planRecovery(
       scan.result, superblock: blocks.superblock, floor: cursors.floor, layout: layout)
-    return statistics(blocks.identity, plan, cursors, layout)
+    return statistics(blocks, plan, cursors, layout)
   }
 
   private static func statistics(
-    _ identity: Identity, _ plan: RecoveryPlan, _ cursors: CursorTable, _ layout: JournalLayout
+    _ blocks: ControlBlocks, _ plan: RecoveryPlan, _ cursors: CursorTable, _ layout: JournalLayout
   ) -> JournalStatistics {
     let floor = cursors.rows.isEmpty ? plan.committed : cursors.requiredFloor
     let wanted = max(floor + 1, plan.oldestKept)
@@ -41,7 +41,7 @@ package enum JournalInspector {
         since: max(range.sequences.first.previous, Sequence(floor)))
     }
     return JournalStatistics(
-      identity: JournalIdentity(identity), capacity: ByteCount(layout.dataByteCount),
+      identity: JournalIdentity(blocks.identity), capacity: ByteCount(layout.dataByteCount),
       used: ByteCount(
         undelivered.first.map { layout.distance(from: $0.offset, to: plan.head) } ?? 0),
       kept: ByteCount(plan.kept.reduce(0) { $0 + $1.occupiedByteCount }),
@@ -52,6 +52,8 @@ package enum JournalInspector {
           acknowledged: Sequence($0.acknowledged ?? 0))
       },
       groupCount: plan.kept.count, gapRecords: gaps,
+      lostRecords: blocks.superblock?.lost.byReason ?? [:],
+      wear: blocks.superblock?.wear ?? JournalWear(),
       oldestUndelivered: undelivered.first.map {
         WallTime(nanoseconds: $0.received(from: wanted))
       })

@@ -6,6 +6,7 @@ struct CursorTable: Sendable {
     var sink: JournalSink
     /// Nil: the file does not know the name.
     var acknowledged: UInt64?
+    var skippedThrough: UInt64 = 0
   }
 
   var rows: [Row] = []
@@ -21,8 +22,10 @@ struct CursorTable: Sendable {
     isSuperblockLost = superblock == nil
     for sink in sinks {
       var known: UInt64?
+      var skippedThrough: UInt64 = 0
       if let entry = superblock?.sinks.first(where: { $0.name == sink.name }) {
         known = entry.acknowledged
+        skippedThrough = entry.skippedThrough
       }
       if let newest {
         let checksum = GroupHeader.checksum(ofSinkName: sink.name)
@@ -34,7 +37,7 @@ struct CursorTable: Sendable {
           }
         }
       }
-      rows.append(Row(sink: sink, acknowledged: known))
+      rows.append(Row(sink: sink, acknowledged: known, skippedThrough: skippedThrough))
     }
     let names = superblock?.sinks.map(\.name) ?? []
     dropped = names.filter { name in !sinks.contains { $0.name == name } }

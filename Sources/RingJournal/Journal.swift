@@ -189,7 +189,8 @@ struct JournalOpening {
     }
     let identity = Identity(
       id: .random(), checksumSeed: .random(in: 1...UInt32.max),
-      createdAt: environment.clock.wall(), capacity: capacity, hashKey: .random(), previous: nil,
+      createdAt: environment.clock.wall(), capacity: capacity, hashKey: .random(),
+      previous: options.previous,
       dataStart: layout.dataStart, gatewayID: options.gatewayID, routeName: options.routeName)
     var superblock = Superblock(
       headOffset: layout.dataStart,
@@ -237,7 +238,7 @@ struct JournalOpening {
     if identity.capacity != options.capacity.rawValue {
       report.warnings.append(
         "\(path) has \(ByteCount(identity.capacity)), configured are \(options.capacity): "
-          + "the file's size holds; for another size move it away once all is delivered"
+          + "the file's size holds; 'penstock journal resize' changes it"
       )
     }
   }

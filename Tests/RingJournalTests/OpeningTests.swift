@@ -1,6 +1,7 @@
 // Goal: what opening refuses, each with its own code and the way out, and creation all or nothing.
 import GatewayCore
 import Glibc
+import JournalSimulation
 import Platform
 import Synchronization
 import Testing

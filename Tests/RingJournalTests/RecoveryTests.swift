@@ -2,6 +2,7 @@
 // is ever delivered, damage stays confined, every loss has its gap, the agent starts by itself.
 // Method: images made by the journal itself and damaged byte by byte. Cannot show: real media.
 import GatewayCore
+import JournalSimulation
 import Platform
 import Synchronization
 import Testing

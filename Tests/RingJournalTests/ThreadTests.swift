@@ -2,6 +2,7 @@
 // tails, wraps and waits for them. Method: real threads, the simulated disk, a deadline. Cannot
 // show: every interleaving.
 import GatewayCore
+import JournalSimulation
 import Platform
 import RingJournal
 import Synchronization

@@ -59,7 +59,7 @@ struct JournalOpening {
     let start = environment.clock.monotonic()
     let volume = try checkedVolume()
     let file = try openOrCreate(volume, progress: progress)
-    let blocks = try ControlBlocks.read(file, path: path, spacing: environment.spacing)
+    let blocks = try ControlBlocks.read(file, path: path, environment: environment)
     let identity = blocks.identity
     try check(identity, file: file)
     let layout = JournalLayout(
@@ -182,10 +182,13 @@ struct JournalOpening {
         "journal.commit.max_bytes is at most an eighth of the data region, "
           + "\(ByteCount(layout.groupByteCountMax)) for a ring of this size")
     }
+    let random = environment.random
     let identity = Identity(
-      id: .random(), checksumSeed: .random(in: 1...UInt32.max),
-      createdAt: environment.clock.wall(), capacity: capacity, hashKey: .random(), previous: nil,
-      dataStart: layout.dataStart, gatewayID: options.gatewayID, routeName: options.routeName)
+      id: .random(random),
+      checksumSeed: max(UInt32(truncatingIfNeeded: random()), 1),
+      createdAt: environment.clock.wall(), capacity: capacity,
+      hashKey: .random(random), previous: nil, dataStart: layout.dataStart,
+      gatewayID: options.gatewayID, routeName: options.routeName)
     var superblock = Superblock(
       headOffset: layout.dataStart,
       highWater: layout.dataStart + layout.superblockEveryByteCount)

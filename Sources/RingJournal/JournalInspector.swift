@@ -13,11 +13,11 @@ package enum JournalInspector {
     } catch {
       throw JournalError(.openFailed, "\(path) cannot be opened for reading", cause: error)
     }
-    let blocks = try ControlBlocks.read(file, path: path, spacing: environment.spacing)
+    let blocks = try ControlBlocks.read(file, path: path, environment: environment)
     let layout = JournalLayout(
       capacity: ByteCount(blocks.identity.capacity), spacing: environment.spacing)
     var scan = RecoveryScan(
-      file: file, identity: blocks.identity, layout: layout, boot: environment.bootID,
+      file: file, identity: blocks.identity, layout: layout, environment: environment,
       hint: blocks.superblock)
     scan.run { _, _ in }
     let sinks = blocks.superblock?.sinks ?? []

@@ -14,9 +14,8 @@ extension JournalOpening {
       throw JournalError(.openFailed, "\(path) cannot be opened for reading", cause: error)
     }
     var scan = RecoveryScan(
-      file: file, identity: blocks.identity, layout: layout, boot: environment.bootID,
-      hint: blocks.superblock,
-      size: environment.scanChunkByteCount.map { .chunks(of: $0) } ?? ScanSize())
+      file: file, identity: blocks.identity, layout: layout, environment: environment,
+      hint: blocks.superblock)
     scan.run(recovered)
     let cursors = CursorTable(
       sinks: options.sinks, superblock: blocks.superblock, newest: scan.result.newest)
@@ -80,7 +79,7 @@ extension JournalOpening {
             acknowledged: cursors.cursor(row, plan), wakeUp: try WakeUp()))
       }
       return JournalState(
-        access: access, epoch: .random(),
+        access: access, epoch: .random(environment.random),
         index: GroupIndex(plan.kept, countMax: access.layout.dataBlockCount),
         committed: plan.committed, oldestKept: plan.oldestKept, head: plan.head, sinks: sinks,
         writerWakeUp: try WakeUp())

@@ -13,13 +13,17 @@ struct ControlBlocks: Sendable {
 
   /// Reads and judges the blocks. A block that cannot be read counts as damaged.
   static func read(
-    _ file: any DiskFile, path: String, spacing: Int
+    _ file: any DiskFile, path: String, environment: JournalEnvironment
   ) throws(JournalError) -> ControlBlocks {
+    let (spacing, verifying) = (environment.spacing, !environment.isVerificationDisabled)
     var block = AlignedBuffer(count: Block.byteCount)
     var readings: [Identity.Reading] = []
     for copy in 0..<4 {
       load(&block, from: file, at: copy * spacing)
-      readings.append(block.withBytes(0..<Block.byteCount) { Identity.read($0) })
+      readings.append(
+        block.withBytes(0..<Block.byteCount) {
+          Identity.read($0, verifying: verifying)
+        })
     }
     let identity = try judge(readings, path: path)
     var blocks = ControlBlocks(
@@ -28,7 +32,7 @@ struct ControlBlocks: Sendable {
     for slot in 0..<2 {
       load(&block, from: file, at: 2 * slot * spacing)
       let found = block.withBytes(0..<Block.byteCount) {
-        Superblock.decode($0, identity: identity)
+        Superblock.decode($0, identity: identity, verifying: verifying)
       }
       guard let found else {
         if readings[2 * slot] == .valid(identity) { blocks.damagedCount += 1 }

@@ -30,6 +30,7 @@ struct RecoveryScan: ~Copyable {
   private let identity: Identity
   private let layout: JournalLayout
   private let boot: BootID
+  private let verifying: Bool
   private let hint: Superblock?
   private var window: ScanWindow
 
@@ -38,15 +39,18 @@ struct RecoveryScan: ~Copyable {
   private static let runGapMax = 64 << 10
 
   init(
-    file: any DiskFile, identity: Identity, layout: JournalLayout, boot: BootID,
-    hint: Superblock?, size: ScanSize = ScanSize()
+    file: any DiskFile, identity: Identity, layout: JournalLayout,
+    environment: JournalEnvironment, hint: Superblock?
   ) {
     self.file = file
     self.identity = identity
     self.layout = layout
-    self.boot = boot
+    boot = environment.bootID
+    verifying = !environment.isVerificationDisabled
     self.hint = hint
-    window = ScanWindow(file: file, layout: layout, size: size)
+    window = ScanWindow(
+      file: file, layout: layout,
+      size: environment.scanChunkByteCount.map { .chunks(of: $0) } ?? ScanSize())
   }
 
   /// On its first lap, scanned only up to the high water and in sequence order.
@@ -151,20 +155,20 @@ struct RecoveryScan: ~Copyable {
   private mutating func inspect(
     _ offset: Int, limit: Int
   ) -> (GroupHeader, isIntact: Bool)? {
-    let identity = self.identity
+    let (identity, verifying) = (self.identity, self.verifying)
     let block = offset..<offset + Block.byteCount
     guard window.range.lowerBound <= offset, block.upperBound <= window.range.upperBound else {
       return nil
     }
     let header = window.withBytes(block) {
-      GroupHeader.decode($0, offset: offset, identity: identity)
+      GroupHeader.decode($0, offset: offset, identity: identity, verifying: verifying)
     }
     guard let header else { return nil }
     window.fill(offset, byteCount: header.occupiedByteCount, limit: limit)
     let end = offset + header.occupiedByteCount
     guard window.range.upperBound >= end else { return (header, false) }
     let isIntact = window.withBytes(offset..<offset + Int(header.usedByteCount)) {
-      header.bodyIsIntact($0, seed: identity.checksumSeed)
+      header.bodyIsIntact($0, seed: identity.checksumSeed, verifying: verifying)
     }
     return (header, isIntact)
   }

@@ -216,21 +216,7 @@ struct JournalOpening {
         "\(path) belongs to route \(identity.routeName), not \(options.routeName); rename the "
           + "route back, or move the file away to begin a new journal")
     }
-    let byteCount: Int
-    do throws(SystemError) {
-      byteCount = try file.byteCount()
-    } catch {
-      throw JournalError(.openFailed, "the size of \(path) cannot be read", cause: error)
-    }
-    guard byteCount >= identity.capacity else {
-      throw JournalError(
-        .truncated,
-        "\(path) has \(byteCount) bytes of \(identity.capacity): it was cut short, as by an "
-          + "incomplete copy; restore the whole file")
-    }
-    guard identity.dataStart == 4 * environment.spacing else {
-      throw JournalError(.foreign, "\(path) has its data region elsewhere; it is not of format 1")
-    }
+    try identity.checkSize(of: file, path: path, spacing: environment.spacing)
     if identity.capacity != options.capacity.rawValue {
       report.warnings.append(
         "\(path) has \(ByteCount(identity.capacity)), configured are \(options.capacity): "

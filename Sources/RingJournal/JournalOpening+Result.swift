@@ -18,9 +18,9 @@ extension JournalOpening {
       hint: blocks.superblock)
     scan.run(recovered)
     let cursors = CursorTable(
-      sinks: options.sinks, superblock: blocks.superblock, newest: scan.result.newest)
+      sinks: options.sinks, blocks: blocks, newest: scan.result.newestHeader)
     let plan = planRecovery(
-      scan.result, superblock: blocks.superblock, floor: cursors.floor, layout: layout)
+      scan.result, blocks: blocks, floor: cursors.floor, layout: layout)
     scan.visitRest(of: plan.kept, recovered)
     return (scan.result, plan, cursors)
   }
@@ -31,9 +31,10 @@ extension JournalOpening {
     report.wasCleanStop = blocks.superblock?.isCleanStop ?? false
     report.keptGroupCount = plan.kept.count
     report.keptRecordCount = plan.kept.reduce(0) { $0 + UInt64($1.recordCount) }
-    report.tornTailCount = plan.tornTailCount
-    report.staleCopyCount = plan.staleCopyCount
-    report.staleLapCount = plan.staleLapCount
+    report.tornTailCount = plan.count(of: .tornTail)
+    report.staleCopyCount = plan.count(of: .staleCopy)
+    report.staleLapCount = plan.count(of: .staleLap)
+    report.corruptGroupCount = plan.count(of: .corrupt)
     report.corruptRanges = plan.corrupt
     report.lostRecordCount = plan.corrupt.reduce(0) { sum, range in
       let from = max(range.sequences.first.rawValue, cursors.requiredFloor + 1)
@@ -53,7 +54,10 @@ extension JournalOpening {
           + "newest commit group")
     }
     for range in plan.corrupt {
-      report.warnings.append("\(path): records \(range.sequences) are corrupt and become a gap")
+      let isDelivered = range.sequences.last.rawValue <= cursors.floor
+      report.warnings.append(
+        "\(path): records \(range.sequences) are corrupt"
+          + (isDelivered ? "; they had been delivered" : " and become a gap"))
     }
   }
 
@@ -100,6 +104,8 @@ extension JournalOpening {
     superblock.epoch = state.epoch.rawValue
     superblock.isCleanStop = false
     superblock.filesystemIdentity = volume.identity
+    superblock.sinkTableVersion = max(
+      superblock.sinkTableVersion, scan.newestHeader?.sinkTableVersion ?? 0)
     if hasNewTable { superblock.sinkTableVersion += 1 }
     superblock.sinks = state.sinks.map {
       Superblock.Sink(name: $0.name, isRequired: $0.isRequired, acknowledged: 0)

@@ -9,6 +9,12 @@ struct ScanResult: Sendable {
   var damaged: [GroupEntry] = []
   /// The intact group with the highest number.
   var newest: GroupHeader?
+  /// The intact header with the highest number; its body may be damaged.
+  var newestHeader: GroupHeader?
+  /// What all intact headers prove.
+  var evidence = CommitEvidence()
+  /// Blocks where no group begins.
+  var blankBlockCount = 0
   var byteCount = 0
   /// Blocks that the disk refused to read.
   var unreadableBlockCount = 0
@@ -125,15 +131,21 @@ struct RecoveryScan: ~Copyable {
     while offset < limit {
       window.fill(offset, byteCount: Block.byteCount, limit: limit)
       guard let (header, isIntact) = inspect(offset, limit: limit) else {
+        result.blankBlockCount += 1
         offset += Block.byteCount
         continue
       }
       let entry = GroupEntry(header)
+      result.evidence.note(header)
+      if result.newestHeader.map({ header.number > $0.number }) ?? true {
+        result.newestHeader = header
+      }
       guard isIntact else {
         if result.damaged.count < RecoveryScan.damagedMax { result.damaged.append(entry) }
         offset += Block.byteCount
         continue
       }
+      result.evidence.noteIntact(header)
       result.groups.append(entry)
       result.groupByteCountMax = max(result.groupByteCountMax, entry.occupiedByteCount)
       if result.newest.map({ header.number > $0.number }) ?? true { result.newest = header }

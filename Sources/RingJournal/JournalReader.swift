@@ -162,12 +162,15 @@ package struct JournalReader: ~Copyable, Sendable {
   private mutating func adopt(_ entry: GroupEntry) -> Bool {
     let start = entry.offset - buffered.lowerBound
     let access = state.access
+    let verifying = !access.environment.isVerificationDisabled
     let header = buffer.withBytes(start..<start + Int(entry.usedByteCount)) { bytes in
       guard
-        let header = GroupHeader.decode(bytes, offset: entry.offset, identity: access.identity),
+        let header = GroupHeader.decode(
+          bytes, offset: entry.offset, identity: access.identity, verifying: verifying),
         header.number == entry.number, header.first == entry.first,
         header.sequenceCount == entry.sequenceCount, header.usedByteCount == entry.usedByteCount,
-        header.bodyIsIntact(bytes, seed: access.identity.checksumSeed)
+        header.bodyIsIntact(
+          bytes, seed: access.identity.checksumSeed, verifying: verifying)
       else { return nil as GroupHeader? }
       return header
     }

@@ -33,7 +33,7 @@ package enum JournalMaintenance {
     } catch {
       throw JournalError(.openFailed, "\(path) cannot be opened for reading", cause: error)
     }
-    let blocks = try ControlBlocks.read(file, path: path, spacing: environment.spacing)
+    let blocks = try ControlBlocks.read(file, path: path, environment: environment)
     let known =
       blocks.superblock?.sinks.map { JournalSink(name: $0.name, required: $0.isRequired) } ?? sinks
     guard !known.isEmpty else {

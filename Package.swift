@@ -162,6 +162,15 @@ let package = Package(
         "Platform", "TestSupport", "penstock", logging,
       ],
       swiftSettings: settings),
+    // Real disks that fail: loop mounts, power cuts, injected errors. The C header is theirs alone.
+    .systemLibrary(name: "CFilesystemFaults", path: "Tests/CFilesystemFaults"),
+    .testTarget(
+      name: "PowerTests",
+      dependencies: [
+        "Audit", "CFilesystemFaults", "GatewayCore", "Platform", "PumpTelemetry", "TestSupport",
+        "penstock",
+      ],
+      swiftSettings: settings),
     .testTarget(
       name: "TidyTests", dependencies: ["GatewayCore", "Platform"], swiftSettings: settings),
     // Interposes malloc: for tests and benchmarks, never below a product.

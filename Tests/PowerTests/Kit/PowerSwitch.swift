@@ -4,16 +4,16 @@ import Platform
 import Synchronization
 import TestSupport
 
-/// Cuts the power of a volume and of the gateway that writes to it: the filesystem ends at once,
-/// without its log and its dirty pages; then the process dies. May be thrown from any thread, also
-/// by the arrival of the n-th PUBACK.
+/// Cuts the power of a volume and of the gateway that writes to it: the process dies and at once the
+/// filesystem ends, without its log and its dirty pages. May be thrown from any thread, also by the
+/// arrival of the n-th PUBACK.
 ///
 /// Cannot show: a write that tears or reorders inside itself, and a disk whose own cache lies. Whole
 /// pages that the kernel had written back before the cut are there after it.
 final class PowerSwitch: Sendable {
   private struct State: ~Copyable, Sendable {
     var volume: FileDescriptor?
-    var process: Int32 = 0
+    var process: Int32?
     var acknowledgementsLeft: Int?
     var failure: SystemError?
   }
@@ -24,9 +24,10 @@ final class PowerSwitch: Sendable {
   init() throws { fired = try WakeUp() }
 
   /// - Parameters:
-  ///   - process: must not be reaped before `waitForCut` returned.
+  ///   - process: must not be reaped before `waitForCut` returned; nil: only the disk goes, as a
+  ///     card that is pulled out.
   ///   - acknowledgements: cuts when so many PUBACKs have arrived from now on; nil: only `cut`.
-  func arm(mountPoint: String, process: Int32, acknowledgements: Int?) throws {
+  func arm(mountPoint: String, process: Int32?, acknowledgements: Int?) throws {
     let volume = try File.open(mountPoint, flags: O_RDONLY | O_DIRECTORY)
     var moved: FileDescriptor? = consume volume
     fired.clear()
@@ -52,8 +53,9 @@ final class PowerSwitch: Sendable {
   func cut() {
     state.withLock { state in
       guard let volume = state.volume.take() else { return }
+      // A processor without power runs no further instruction: it must not see a disk that fails.
+      if let process = state.process { _ = kill(process, SIGKILL) }
       if penstock_test_cut_power(volume.raw) != 0 { state.failure = SystemError("cut the power") }
-      _ = kill(state.process, SIGKILL)
     }
     fired.signal()
   }

@@ -62,6 +62,9 @@ package struct FieldRole: MQTTPeerRole {
     self.makeMessage = makeMessage
   }
 
+  /// The client is connected, and messages may flow.
+  package var isSubscribed: Bool { subscribedLink != nil }
+
   /// All messages that may leave have left and are acknowledged.
   package var isIdle: Bool { sentCount >= limit && inFlight.isEmpty }
 

@@ -72,12 +72,12 @@ final class PowerStage {
   var sentCount: Int { field.withRole { $0.sentCount } }
   var acknowledgedCount: Int { field.withRole { $0.acknowledgedCount } }
 
-  /// No new messages; waits until everything sent is acknowledged and everything acknowledged has
-  /// been delivered.
+  /// No new messages; waits until the gateway is there, everything sent is acknowledged and
+  /// everything acknowledged has been delivered.
   func drain(within limit: Duration = .seconds(60)) throws {
     field.withRole { $0.limit = $0.sentCount }
     try gateway.wait(for: "the drain", within: limit) {
-      field.withRole { $0.isIdle } && ledger.counts.outstanding == 0
+      field.withRole { $0.isSubscribed && $0.isIdle } && ledger.counts.outstanding == 0
     }
   }
 

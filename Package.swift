@@ -164,13 +164,22 @@ let package = Package(
         "Platform", "TestSupport", "penstock", logging,
       ],
       swiftSettings: settings),
+    // Real disks that fail: loop mounts, power cuts, injected errors. The C header is theirs alone.
+    .systemLibrary(name: "CFilesystemFaults", path: "Tests/CFilesystemFaults"),
+    .testTarget(
+      name: "PowerTests",
+      dependencies: [
+        "Audit", "CFilesystemFaults", "GatewayCore", "Platform", "PumpTelemetry", "TestSupport",
+        "penstock",
+      ],
+      swiftSettings: settings),
     .testTarget(
       name: "TidyTests", dependencies: ["GatewayCore", "Platform"], swiftSettings: settings),
     // Interposes malloc: for tests and benchmarks, never below a product.
     .target(name: "CAllocationCounter", cSettings: [.unsafeFlags(["-O2"])]),
     module("AllocationCounting", ["CAllocationCounter"]),
-    // A disk that misbehaves, a model that knows what must be there, and the program that plays both
-    // against each other: no product.
+    // A disk that misbehaves, a model that knows what must be there, and the program that plays
+    // both against each other: no product.
     .target(
       name: "JournalSimulation", dependencies: ["GatewayCore", "Platform", "RingJournal"],
       path: "Tests/JournalSimulation", swiftSettings: settings),

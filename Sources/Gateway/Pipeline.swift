@@ -132,7 +132,7 @@ package struct Pipeline: Service {
     let opening = (monotonic: lastProgress, wall: Clock.wall())
     status.report(ingestStage, StageState(.recovering))
     let opened = try Journal.open(
-      path: route.journalPath, options: route.journal, environment: .posix,
+      path: route.journalPath, options: route.journal, environment: environment,
       progress: { progress in
         let now = Clock.monotonic()
         guard now.since(lastProgress) >= .seconds(1) else { return }
@@ -165,7 +165,7 @@ package struct Pipeline: Service {
     let deadLetters = DeadLetterStore(
       path: route.deadLetterPath, gatewayID: gateway.gatewayID, routeName: route.name,
       capacity: route.sinks.map(\.deadLetterCapacity).max() ?? JournalOptions.capacityMin,
-      commitByteCountMax: route.journal.commitByteCountMax, environment: .posix)
+      commitByteCountMax: route.journal.commitByteCountMax, environment: environment)
     announce(
       Opened(
         journal: journal, id: writer.identity.id, epoch: writer.epoch, control: control,
@@ -212,6 +212,14 @@ package struct Pipeline: Service {
 
   private var subscriptionPath: String {
     "\(gateway.dataDirectory)/\(route.name).subscriptions"
+  }
+
+  private var environment: JournalEnvironment {
+    var environment = JournalEnvironment.posix
+    #if PENSTOCK_SABOTAGE
+      if sabotage == .noSync { environment.isSyncDisabled = true }
+    #endif
+    return environment
   }
 
   private func log(_ report: RecoveryReport, rememberedIDCount: Int) {

@@ -10,8 +10,8 @@ struct JournalCommand: ParsableCommand {
       (<route>.dead), which are a journal of their own. Each takes the path of the file, or \
       --config and --route to find it.
 
-      The writing commands (create, repair, resize, skip) need the gateway stopped. Whatever moment \
-      they are interrupted at, the file is as before or as asked for.
+      The writing commands (create, repair, resize, skip) need the gateway stopped. Whatever \
+      moment they are interrupted at, the file is as before or as asked for.
 
       Exit codes: 0 done · 1 the answer is no: records are lost (verify), there is no such record \
       (show) · 64 usage · 65 the file is not a journal, or too damaged to be used as one · 74 the \

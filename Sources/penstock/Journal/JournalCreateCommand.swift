@@ -9,9 +9,9 @@ struct JournalCreateCommand: ParsableCommand {
     commandName: "create",
     abstract: "Create journals ahead of the gateway's first start.",
     discussion: """
-      Creates, for each route of the configuration (or the one of --route) that has no journal yet, \
-      its file, filled with zeros and synced: what 'penstock run' does at its first start, at a time \
-      of your choosing. A journal that is there is left alone.
+      Creates, for each route of the configuration (or the one of --route) that has no journal \
+      yet, its file, filled with zeros and synced: what 'penstock run' does at its first start, at \
+      a time of your choosing. A journal that is there is left alone.
 
       A journal that takes the place of a lost one can say so with --previous: the centre is told \
       which journal came before, and how far it is known to have come.
@@ -19,8 +19,8 @@ struct JournalCreateCommand: ParsableCommand {
       Examples:
         penstock journal create --config /etc/penstock/penstock.yaml
         penstock journal create --config penstock.yaml --route telemetry --previous old.journal
-        penstock journal create --config penstock.yaml --route telemetry \
-      --previous 7f3c2a10-55aa-4c1e-9a56-0c6d1f6f2b11:81223
+        penstock journal create --config penstock.yaml --route telemetry --previous \
+        7f3c2a10-55aa-4c1e-9a56-0c6d1f6f2b11:81223
 
       Exit codes: 0 created, or nothing to create · 64 usage · 65 --previous is not a journal · 74 \
       the disk failed · 75 another process is creating it · 78 configuration, space or directory.

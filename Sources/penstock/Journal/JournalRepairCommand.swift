@@ -9,8 +9,8 @@ struct JournalRepairCommand: ParsableCommand {
     commandName: "repair",
     abstract: "Bring a damaged journal back, cutting only what is bad.",
     discussion: """
-      The gateway repairs at every start what it can, so this is for a file that it refuses, such as \
-      one that was cut short, and for a file on a bench. Copies the file aside first. Then lost \
+      The gateway repairs at every start what it can, so this is for a file that it refuses, such \
+      as one that was cut short, and for a file on a bench. Copies the file aside first. Then lost \
       control blocks are written anew, a missing end is filled with zeros, committed records that \
       cannot be read become a gap (their bytes go to quarantine/ beside the journal), and an \
       unfinished last write is cut off. What can be read is never touched. The gateway must be \
@@ -21,8 +21,8 @@ struct JournalRepairCommand: ParsableCommand {
         penstock journal repair rescued.journal --no-copy --json
 
       Exit codes: 0 repaired, or nothing to repair · 64 usage · 65 beyond repair: nothing says \
-      what the file is · 74 the disk failed, or no room for the copy · 75 the gateway runs · 78 both \
-      superblocks are lost and no --config names the sinks.
+      what the file is · 74 the disk failed, or no room for the copy · 75 the gateway runs · 78 \
+      both superblocks are lost and no --config names the sinks.
       """)
 
   @OptionGroup var argument: JournalFileArgument

@@ -11,16 +11,16 @@ struct JournalResizeCommand: ParsableCommand {
     discussion: """
       Writes a new file of the new size beside the old one, copies into it all that is not \
       delivered and as much of the rest as fits (its ids are what duplicates are recognised by), \
-      and puts it in the old one's place in one step. Identity, sequences, cursors and counters stay. \
-      The gateway must be stopped, and there must be room for both files. Set journal.size in the \
-      configuration to the same value, or the gateway warns.
+      and puts it in the old one's place in one step. Identity, sequences, cursors and counters \
+      stay. The gateway must be stopped, and there must be room for both files. Set journal.size \
+      in the configuration to the same value, or the gateway warns.
 
       Examples:
         penstock journal resize /var/lib/penstock/telemetry.journal --size 512MiB
         penstock journal resize --config penstock.yaml --route telemetry
 
-      Exit codes: 0 done · 64 usage · 65 not a journal · 74 the disk failed · 75 the gateway runs · \
-      78 too small for what is not delivered, or no room for both files.
+      Exit codes: 0 done · 64 usage · 65 not a journal · 74 the disk failed · 75 the gateway runs \
+      · 78 too small for what is not delivered, or no room for both files.
       """)
 
   @OptionGroup var argument: JournalFileArgument

@@ -11,14 +11,15 @@ struct JournalSkipCommand: ParsableCommand {
       The way past a record that the centre refuses for good and that holds up all behind it: what \
       the sink has not acknowledged up to --to becomes a gap, reason skipped. The gap is delivered \
       to the centre like a record and counted in the journal; the records stay in the file until \
-      the ring overwrites them, so 'journal export' can still save them. The gateway must be stopped.
+      the ring overwrites them, so 'journal export' can still save them. The gateway must be \
+      stopped.
 
       Examples:
         penstock journal skip /var/lib/penstock/telemetry.journal --to 81223 --dry-run
         penstock journal skip --config penstock.yaml --route telemetry --to 81223 --sink central
 
-      Exit codes: 0 done, also when there was nothing to give up · 64 usage · 65 not a journal · 74 \
-      the disk failed · 75 the gateway runs · 78 no such sequence or sink.
+      Exit codes: 0 done, also when there was nothing to give up · 64 usage · 65 not a journal · \
+      74 the disk failed · 75 the gateway runs · 78 no such sequence or sink.
       """)
 
   @OptionGroup var argument: JournalFileArgument

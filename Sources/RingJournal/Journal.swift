@@ -65,6 +65,7 @@ struct JournalOpening {
     let layout = JournalLayout(
       capacity: ByteCount(identity.capacity), spacing: environment.spacing)
     let (scan, plan, cursors) = try scanned(blocks, layout: layout, recovered: recovered)
+    Failpoint.recoveryAfterScan.reach()
     describe(scan, plan, blocks, cursors)
     if !plan.corrupt.isEmpty { copyAside(plan.corrupt, from: file) }
     let commitMax = min(options.commitByteCountMax.rawValue, layout.groupByteCountMax)
@@ -77,6 +78,7 @@ struct JournalOpening {
     var writer = makeWriter(
       file, state, plan, scan, blocks, groupByteCount: groupMax, volume: volume,
       hasNewTable: cursors.hasChanged)
+    Failpoint.recoveryBeforeEpoch.reach()
     try writer.beginEpoch(repairing: blocks)
     report.duration = environment.clock.monotonic().since(start)
     return OpenedJournal(writer: writer, state: state, report: report)

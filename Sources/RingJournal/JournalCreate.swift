@@ -92,7 +92,9 @@ enum JournalCreate {
         try fill(file, layout: layout, progress: progress)
         try writeControlBlocks(file, identity, superblock, layout)
         try file.fullSync()
+        Failpoint.createBeforeRename.reach()
         try disk.rename(temporary, to: path)
+        Failpoint.createAfterRename.reach()
         try disk.syncDirectory(of: path)
         return file
       } catch {
@@ -123,6 +125,7 @@ enum JournalCreate {
       }
       offset += count
       unsynced += count
+      Failpoint.createMidFill.reach()
       if unsynced >= syncEveryByteCount {
         try file.dataSync()
         unsynced = 0

@@ -52,6 +52,7 @@ struct FailpointOrder {
         .upstreamBeforeCursor, .upstreamAfterCursor:
         20
       case .createMidFill: 16
+      case .recoveryMidQuarantine: 4
       case .releaseBefore, .releaseAfter, .tailCopyDown, .giveUp: 5
       case .superblockBeforeWrite, .superblockMidWrite, .superblockBeforeSync,
         .superblockAfterSync, .deadLetterBeforeStore, .deadLetterAfterStore:

@@ -87,10 +87,10 @@ final class TestAgent {
     return code
   }
 
-  /// Waits for the end by a SIGKILL that somebody else has sent.
-  func waitForKill() throws {
+  /// Waits for the end by a SIGKILL that somebody else, or it itself, has sent.
+  func waitForKill(within limit: Duration = .seconds(10)) throws {
     guard var child = process.take() else { return }
-    guard case .killed(signal: SIGKILL)? = try child.wait(atMost: .seconds(10)) else {
+    guard case .killed(signal: SIGKILL)? = try child.wait(atMost: limit) else {
       throw TestFailure("the agent was not killed")
     }
   }

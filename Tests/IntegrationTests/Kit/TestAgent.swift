@@ -65,6 +65,14 @@ final class TestAgent {
     return code
   }
 
+  func send(signal: Int32) { process?.send(signal: signal) }
+
+  /// Whether it stands still after a SIGSTOP (proc(5), state T).
+  var isPaused: Bool {
+    guard let id = process?.id else { return false }
+    return text(of: "/proc/\(id)/stat").contains(") T ")
+  }
+
   func kill() throws {
     guard var child = process.take() else { return }
     try child.kill()

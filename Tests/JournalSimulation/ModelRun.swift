@@ -193,6 +193,7 @@ package struct ModelRun {
       }
     }
     let provable = truth.provable(kit.disk)
+    let hadBothSlots = kit.disk.holdsBothSlots()
     var visited: [(sequence: UInt64, payload: UInt64)] = []
     let journal: OpenedJournal
     do throws(JournalError) {
@@ -204,7 +205,9 @@ package struct ModelRun {
       throw .journal(error)
     }
     do {
-      try check(journal.state, journal.report, visited: visited, provable: provable)
+      try check(
+        journal.state, journal.report, visited: visited, provable: provable,
+        hadBothSlots: hadBothSlots)
     } catch let error as JournalError {
       throw .journal(error)
     } catch {

@@ -154,6 +154,17 @@ extension SimulatedDisk {
     }
   }
 
+  /// Whether both superblock slots are whole, each from one write.
+  func holdsBothSlots() -> Bool {
+    state.withLock { state in
+      guard let content = state.files[JournalKit.path] else { return false }
+      return [0, 16].allSatisfy { slot in
+        content.origins.count > slot + 8 && content.origins[slot] != 0
+          && content.origins[slot..<slot + 8].allSatisfy { $0 == content.origins[slot] }
+      }
+    }
+  }
+
   /// Whether one of the four copies of the identity is whole.
   func holdsIdentity() -> Bool {
     state.withLock { state in

@@ -14,6 +14,9 @@ extension ModelRun {
     visited: [(sequence: UInt64, payload: UInt64)], provable: UInt64, hadBothSlots: Bool
   ) throws {
     let found = state.committed.rawValue
+    truth.trace(
+      "-- opened: committed \(found) of \(truth.last), provable \(provable), oldest kept "
+        + "\(state.oldestKept), corrupt \(report.corruptRanges.map(\.sequences))")
     if found < (scenario.decays ? provable : truth.last) {
       complain(
         .lost, "committed \(found) < \(truth.last), provable \(provable)",

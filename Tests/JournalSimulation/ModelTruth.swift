@@ -1,3 +1,4 @@
+import Platform
 import RingJournal
 import Synchronization
 
@@ -63,6 +64,7 @@ struct ModelTruth {
   var everAcknowledged: [String: UInt64] = [:]
   /// The highest `oldestKept` that the journal published.
   var oldestKept: UInt64 = 1
+  var isTracing = false
   private var groups: [GroupWrite] = []
   private var slots: [SlotWrite] = []
 
@@ -72,10 +74,27 @@ struct ModelTruth {
 
   /// Takes over what was written since the last call.
   mutating func absorb(_ disk: SimulatedDisk) {
-    for write in disk.takeWrites() {
-      if let group = GroupWrite(write) { groups.append(group) }
-      if let slot = SlotWrite(write) { slots.append(slot) }
+    let (writes, strays) = disk.takeNews()
+    for write in writes {
+      if let group = GroupWrite(write) {
+        groups.append(group)
+        trace(
+          "write \(write.id) at block \(group.offset / 4096), \(group.byteCount) bytes: group "
+            + "\(group.number), \(group.first)–\(group.last)")
+      } else if let slot = SlotWrite(write) {
+        slots.append(slot)
+        trace(
+          "write \(write.id) at block \(slot.offset / 4096): superblock, committed "
+            + "\(slot.committed), head \(ModelTruth.word(write.bytes, 552) / 4096), next group "
+            + "\(ModelTruth.word(write.bytes, 568)), high water "
+            + "\(ModelTruth.word(write.bytes, 576) / 4096)")
+      }
     }
+    for stray in strays { trace(stray) }
+  }
+
+  func trace(_ text: @autoclosure () -> String) {
+    if isTracing { Console.error(text()) }
   }
 
   /// A commit returned: its records are where the last group went.
@@ -134,11 +153,14 @@ struct ModelTruth {
 }
 
 extension SimulatedDisk {
-  /// The writes since the last call.
-  func takeWrites() -> [LoggedWrite] {
+  /// The writes since the last call, and which of them went astray.
+  func takeNews() -> ([LoggedWrite], strays: [String]) {
     state.withLock { state in
-      defer { state.writes.removeAll(keepingCapacity: true) }
-      return state.writes
+      defer {
+        state.writes.removeAll(keepingCapacity: true)
+        state.strays = []
+      }
+      return (state.writes, state.strays)
     }
   }
 

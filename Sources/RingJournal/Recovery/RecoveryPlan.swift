@@ -110,7 +110,10 @@ extension RecoveryPlan {
   /// The ring goes on behind the newest intact group, or where a superblock says that it went on.
   fileprivate mutating func placeHead(_ newest: GroupHeader?, superblock: Superblock?) {
     lap = superblock?.headLap ?? 0
-    guard let newest, newest.number + 1 >= superblock?.nextGroupNumber ?? 1 else { return }
+    guard let newest else { return }
+    if let superblock, superblock.nextGroupNumber > newest.number + 1, !newest.reaches(superblock) {
+      return
+    }
     head = newest.offset + newest.occupiedByteCount
     lap = newest.lap
   }
@@ -154,7 +157,7 @@ private struct Frontier {
   /// Nil: nobody ever wrote a group.
   init?(newest: GroupHeader?, superblock: Superblock?) {
     guard let newest else { return nil }
-    if let superblock, superblock.nextGroupNumber > newest.number + 1 {
+    if let superblock, superblock.nextGroupNumber > newest.number + 1, !newest.reaches(superblock) {
       // The newest groups are gone. What lies where they were is older than they: to keep it would
       // put the oldest records of the ring behind its head.
       offset = superblock.headOffset
@@ -191,5 +194,13 @@ private struct CutReach {
   func covers(_ sequences: ClosedRange<UInt64>, at bytes: [Range<Int>]) -> Bool {
     sequences.upperBound <= released
       && bytes.allSatisfy { range in places.contains { $0.overlaps(range) } }
+  }
+}
+
+extension GroupHeader {
+  /// It lies at the superblock's head or behind it, although it is older: the older copy of a tail
+  /// whose newer one is gone. The ring must go on behind it.
+  fileprivate func reaches(_ superblock: Superblock) -> Bool {
+    lap == superblock.headLap && offset >= superblock.headOffset
   }
 }

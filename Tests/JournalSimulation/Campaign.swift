@@ -71,8 +71,9 @@ package struct Campaign: Sendable {
   }
 
   /// In the order in which `all` runs them.
-  package static let all: [Campaign] = [
-    .model,
-    .withoutSync,
-  ]
+  package static let all: [Campaign] =
+    [
+      .model,
+      .withoutSync,
+    ] + damage
 }

@@ -55,7 +55,8 @@ func planRecovery(
     plan.judgeDamaged(
       scan.damaged, newest: newestHeader, followedBelow: evidence.followedBelow, reach: reach)
   }
-  plan.findHoles(floor: floor, end: evidence.end(superblock) ?? plan.head, reach: reach, layout: layout)
+  plan.findHoles(
+    floor: floor, end: evidence.end(superblock) ?? plan.head, reach: reach, layout: layout)
   return plan
 }
 

@@ -38,6 +38,8 @@ struct RecoveryScan: ~Copyable {
   private let boot: BootID
   private let verifying: Bool
   private let hint: Superblock?
+  /// On its first lap, scanned only about as far as the high water and in sequence order.
+  private let isYoung: Bool
   private var window: ScanWindow
 
   /// More damaged headers than this are not remembered: a table of them must not fill the memory.
@@ -45,23 +47,22 @@ struct RecoveryScan: ~Copyable {
   private static let runGapMax = 64 << 10
 
   init(
-    file: any DiskFile, identity: Identity, layout: JournalLayout,
-    environment: JournalEnvironment, hint: Superblock?
+    file: any DiskFile, blocks: ControlBlocks, layout: JournalLayout,
+    environment: JournalEnvironment
   ) {
     self.file = file
-    self.identity = identity
+    identity = blocks.identity
     self.layout = layout
+    hint = blocks.superblock
+    // Of two slots: a lost one may have known a higher mark.
+    let isFirstLap =
+      blocks.superblock.map { $0.headLap == 0 && $0.highWater < layout.dataEnd } ?? false
+    isYoung = isFirstLap && blocks.slots.count == 2
     boot = environment.bootID
     verifying = !environment.isVerificationDisabled
-    self.hint = hint
     window = ScanWindow(
       file: file, layout: layout,
       size: environment.scanChunkByteCount.map { .chunks(of: $0) } ?? ScanSize())
-  }
-
-  /// On its first lap, scanned only up to the high water and in sequence order.
-  private var isYoung: Bool {
-    hint.map { $0.headLap == 0 && $0.highWater < layout.dataEnd } ?? false
   }
 
   mutating func run(_ visit: (JournalRecord, Span<UInt8>) -> Void) {
@@ -75,6 +76,7 @@ struct RecoveryScan: ~Copyable {
     // Without a superblock nothing tells old from new before the end: `visitRest` does it all.
     window.expect(ranges)
     for range in ranges { scan(range, visit) }
+    if isYoung { scanBeyondHighWater(visit) }
     finish()
     // Once: `visitRest` meets the same blocks again.
     result.unreadableBlockCount = window.found.unreadableBlockCount
@@ -151,6 +153,19 @@ struct RecoveryScan: ~Copyable {
       if result.newest.map({ header.number > $0.number }) ?? true { result.newest = header }
       if mayVisitNow(header) { visitGroup(header, visit) }
       offset += entry.occupiedByteCount
+    }
+  }
+
+  /// A superblock may have fallen back to an earlier state, as after a lost write: while there are
+  /// groups where it says that none was ever written, the young file is longer than it knows.
+  private mutating func scanBeyondHighWater(_ visit: (JournalRecord, Span<UInt8>) -> Void) {
+    guard var start = hint?.highWater else { return }
+    var foundCount = -1
+    while start < layout.dataEnd, result.groups.count + result.damaged.count > foundCount {
+      foundCount = result.groups.count + result.damaged.count
+      let end = min(start + layout.superblockEveryByteCount, layout.dataEnd)
+      scan(start..<end, visit)
+      start = end
     }
   }
 

@@ -38,8 +38,6 @@ struct RecoveryScan: ~Copyable {
   private let boot: BootID
   private let verifying: Bool
   private let hint: Superblock?
-  /// On its first lap, scanned only about as far as the high water and in sequence order.
-  private let isYoung: Bool
   private var window: ScanWindow
 
   /// More damaged headers than this are not remembered: a table of them must not fill the memory.
@@ -54,10 +52,6 @@ struct RecoveryScan: ~Copyable {
     identity = blocks.identity
     self.layout = layout
     hint = blocks.superblock
-    // Of two slots: a lost one may have known a higher mark.
-    let isFirstLap =
-      blocks.superblock.map { $0.headLap == 0 && $0.highWater < layout.dataEnd } ?? false
-    isYoung = isFirstLap && blocks.slots.count == 2
     boot = environment.bootID
     verifying = !environment.isVerificationDisabled
     window = ScanWindow(
@@ -65,18 +59,22 @@ struct RecoveryScan: ~Copyable {
       size: environment.scanChunkByteCount.map { .chunks(of: $0) } ?? ScanSize())
   }
 
+  /// On its first lap, scanned in sequence order and not to the end: see `youngReach`.
+  private var isYoung: Bool {
+    hint.map { $0.headLap == 0 && $0.highWater < layout.dataEnd } ?? false
+  }
+
   mutating func run(_ visit: (JournalRecord, Span<UInt8>) -> Void) {
     var ranges = [layout.dataStart..<layout.dataEnd]
     if let hint {
       ranges =
         isYoung
-        ? [layout.dataStart..<hint.highWater]
+        ? [layout.dataStart..<min(hint.highWater + youngReach, layout.dataEnd)]
         : [hint.headOffset..<layout.dataEnd, layout.dataStart..<hint.headOffset]
     }
     // Without a superblock nothing tells old from new before the end: `visitRest` does it all.
     window.expect(ranges)
     for range in ranges { scan(range, visit) }
-    if isYoung { scanBeyondHighWater(visit) }
     finish()
     // Once: `visitRest` meets the same blocks again.
     result.unreadableBlockCount = window.found.unreadableBlockCount
@@ -125,13 +123,32 @@ struct RecoveryScan: ~Copyable {
     result.byteCount = window.found.byteCount
   }
 
+  /// How far behind the last sign of life a young ring is searched. The superblock that has the
+  /// latest high water may be rotten or lost; the one that is left is one such step behind.
+  private var youngReach: Int { layout.superblockEveryByteCount }
+
+  /// Not zero: something was written here, and the file was created full of zeros.
+  private func isWritten(_ offset: Int) -> Bool {
+    let block = offset..<offset + Block.byteCount
+    guard window.range.lowerBound <= offset, block.upperBound <= window.range.upperBound else {
+      return false
+    }
+    return window.withBytes(block) { bytes in
+      for index in 0..<Block.byteCount where bytes[index] != 0 { return true }
+      return false
+    }
+  }
+
   private mutating func scan(
     _ range: Range<Int>, _ visit: (JournalRecord, Span<UInt8>) -> Void
   ) {
     var offset = range.lowerBound
-    let limit = range.upperBound
+    var limit = range.upperBound
     while offset < limit {
       window.fill(offset, byteCount: Block.byteCount, limit: limit)
+      if isYoung, offset + Block.byteCount + youngReach > limit, isWritten(offset) {
+        limit = min(offset + Block.byteCount + youngReach, layout.dataEnd)
+      }
       guard let (header, isIntact) = inspect(offset, limit: limit) else {
         result.blankBlockCount += 1
         offset += Block.byteCount
@@ -153,19 +170,7 @@ struct RecoveryScan: ~Copyable {
       if result.newest.map({ header.number > $0.number }) ?? true { result.newest = header }
       if mayVisitNow(header) { visitGroup(header, visit) }
       offset += entry.occupiedByteCount
-    }
-  }
-
-  /// A superblock may have fallen back to an earlier state, as after a lost write: while there are
-  /// groups where it says that none was ever written, the young file is longer than it knows.
-  private mutating func scanBeyondHighWater(_ visit: (JournalRecord, Span<UInt8>) -> Void) {
-    guard var start = hint?.highWater else { return }
-    var foundCount = -1
-    while start < layout.dataEnd, result.groups.count + result.damaged.count > foundCount {
-      foundCount = result.groups.count + result.damaged.count
-      let end = min(start + layout.superblockEveryByteCount, layout.dataEnd)
-      scan(start..<end, visit)
-      start = end
+      if isYoung { limit = max(limit, min(offset + youngReach, layout.dataEnd)) }
     }
   }
 

@@ -95,5 +95,5 @@ package struct Campaign: Sendable {
       .withoutChecksums,
       .acknowledgedEarly,
       .cursorAhead,
-    ] + damage
+    ] + torn + damage
 }

@@ -29,7 +29,7 @@ extension Campaign {
   }
 
   /// Spreads neighbouring seeds over all cases, each case once: short runs sample everything.
-  static func spread(_ seed: UInt64, over count: Int) -> Int {
+  package static func spread(_ seed: UInt64, over count: Int) -> Int {
     Int(seed &* 1_000_003 % UInt64(count))
   }
 

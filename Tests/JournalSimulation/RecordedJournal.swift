@@ -113,26 +113,33 @@ package struct RecordedJournal: Sendable {
   package func isRight(_ sequence: UInt64, _ bytes: Span<UInt8>, _ range: Range<Int>) -> Bool {
     guard sequence >= 1, sequence < byteCounts.count, byteCounts[Int(sequence)] == range.count
     else { return false }
-    var word = RecordedJournal.firstWord(sequence)
+    var word = firstWord(sequence)
     for index in range {
-      if bytes[index] != UInt8(truncatingIfNeeded: word) { return false }
-      word = word >> 8 | word << 56
+      if bytes[index] != UInt8(truncatingIfNeeded: word >> 56) { return false }
+      word = nextWord(word)
     }
     return true
   }
 
-  private static func payload(_ sequence: UInt64, byteCount: Int) -> [UInt8] {
+  static func payload(_ sequence: UInt64, byteCount: Int) -> [UInt8] {
     var word = firstWord(sequence)
     return (0..<byteCount).map { _ in
-      defer { word = word >> 8 | word << 56 }
-      return UInt8(truncatingIfNeeded: word)
+      defer { word = nextWord(word) }
+      return UInt8(truncatingIfNeeded: word >> 56)
     }
   }
+}
 
-  private static func firstWord(_ sequence: UInt64) -> UInt64 {
-    var generator = SeededGenerator(seed: sequence)
-    return generator.next()
-  }
+// A linear congruential sequence (Knuth's MMIX constants): cheap, and no sector equals another.
+
+private func firstWord(_ sequence: UInt64) -> UInt64 {
+  var generator = SeededGenerator(seed: sequence)
+  return generator.next()
+}
+
+@inline(__always)
+private func nextWord(_ word: UInt64) -> UInt64 {
+  word &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
 }
 
 /// Random words from a seed, for closures that several threads may call.

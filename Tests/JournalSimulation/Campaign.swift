@@ -87,12 +87,13 @@ package struct Campaign: Sendable {
   }
 
   /// In the order in which `all` runs them.
-  package static let all: [Campaign] = [
-    .model,
-    .decay,
-    .withoutSync,
-    .withoutChecksums,
-    .acknowledgedEarly,
-    .cursorAhead,
-  ]
+  package static let all: [Campaign] =
+    [
+      .model,
+      .decay,
+      .withoutSync,
+      .withoutChecksums,
+      .acknowledgedEarly,
+      .cursorAhead,
+    ] + torn + damage
 }

@@ -8,6 +8,8 @@ package enum Sabotage: String, Sendable, CaseIterable {
   /// Nothing is recognised as a duplicate: the audit must find duplicates.
   case noDeduplication = "no-dedup"
 
-  /// The environment variable that chooses one.
-  package static let variable = "PENSTOCK_TEST_SABOTAGE"
+  #if PENSTOCK_SABOTAGE
+    /// The environment variable that chooses one.
+    package static let variable = "PENSTOCK_TEST_SABOTAGE"
+  #endif
 }

@@ -16,8 +16,9 @@ private enum FakeTime {
     "/usr/lib",
   ].map { "\($0)/faketime/libfaketimeMT.so.1" }.first { (try? FileStatus(path: $0)) != nil }
 
-  /// The library changes the environment of a process in which it is loaded for the first time, and
-  /// a Swift program then finds no arguments; so it is loaded into env(1), which becomes the program.
+  /// The library changes the environment of a process in which it is loaded for the first time,
+  /// and a Swift program then finds no arguments; so it is loaded into env(1), which becomes the
+  /// program.
   static let wrapper = ["/usr/bin/env"]
 
   /// `path`: a file with the offset, such as `+10y`; read anew at each look at the clock.

@@ -1,7 +1,7 @@
 // Goal: little memory and few descriptors are enough, or are refused in words. Method: a memory
-// control group and ulimit around the real process. Cannot show: a failing malloc inside Swift code,
-// which ends the process like a SIGKILL does (see the crash tests); libmosquitto's own is the same
-// heap.
+// control group and ulimit around the real process. Cannot show: a failing malloc inside Swift
+// code, which ends the process like a SIGKILL does (see the crash tests); libmosquitto's own is the
+// same heap.
 
 import Audit
 import GatewayCore

@@ -30,6 +30,7 @@ need curl curl
 need prometheus promtool
 need systemd systemd-analyze
 need strace strace
+need faketime faketime
 
 if [ -z "$missing" ]; then
   echo "nothing to install"

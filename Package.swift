@@ -123,7 +123,9 @@ let package = Package(
     tests("JSONScanning", ["GatewayCore", "AllocationCounting"]),
     tests("Mosquitto", ["CMosquitto", "GatewayCore", "Platform", "TestSupport", logging]),
     tests("Deduplication", ["GatewayCore", "JSONScanning", "AllocationCounting"]),
-    tests("RingJournal", ["GatewayCore", "Platform", "CChecksum", "AllocationCounting"]),
+    tests(
+      "RingJournal",
+      ["GatewayCore", "Platform", "CChecksum", "AllocationCounting", "JournalSimulation"]),
     tests(
       "Envelope", ["GatewayCore", "JSONScanning", "Platform", "AllocationCounting"],
       exclude: ["Fixtures"]),
@@ -176,6 +178,17 @@ let package = Package(
     // Interposes malloc: for tests and benchmarks, never below a product.
     .target(name: "CAllocationCounter", cSettings: [.unsafeFlags(["-O2"])]),
     module("AllocationCounting", ["CAllocationCounter"]),
+    // A disk that misbehaves, a model that knows what must be there, and the program that plays
+    // both against each other: no product.
+    .target(
+      name: "JournalSimulation", dependencies: ["GatewayCore", "Platform", "RingJournal"],
+      path: "Tests/JournalSimulation", swiftSettings: settings),
+    .executableTarget(
+      name: "journal-torture",
+      dependencies: [
+        "GatewayCore", "Platform", "RingJournal", "JournalSimulation", argumentParser,
+      ],
+      path: "Tests/JournalTorture", swiftSettings: settings),
     .target(
       name: "TestSupport", dependencies: ["GatewayCore", "Platform"], path: "Tests/TestSupport",
       swiftSettings: settings),

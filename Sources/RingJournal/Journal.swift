@@ -59,7 +59,7 @@ struct JournalOpening {
     let start = environment.clock.monotonic()
     let volume = try checkedVolume()
     let file = try openOrCreate(volume, progress: progress)
-    let blocks = try ControlBlocks.read(file, path: path, spacing: environment.spacing)
+    let blocks = try ControlBlocks.read(file, path: path, environment: environment)
     let identity = blocks.identity
     try check(identity, file: file)
     let layout = JournalLayout(
@@ -72,8 +72,13 @@ struct JournalOpening {
     let access = JournalAccess(
       path: path, identity: identity, layout: layout, environment: environment,
       groupByteCountMax: max(groupMax, scan.groupByteCountMax))
-    let state = try makeState(access, plan, cursors)
-    state.count(report.lostRecordCount, lostTo: .corrupt)
+    let state = try makeState(access, plan, cursors, blocks.superblock)
+    for range in report.corruptRanges {
+      let from = max(range.sequences.first, Sequence(cursors.requiredFloor + 1))
+      if from <= range.sequences.last {
+        state.countCorrupt(SequenceRange(from, range.sequences.last))
+      }
+    }
     var writer = makeWriter(
       file, state, plan, scan, blocks, groupByteCount: groupMax, volume: volume,
       hasNewTable: cursors.hasChanged)
@@ -182,14 +187,18 @@ struct JournalOpening {
         "journal.commit.max_bytes is at most an eighth of the data region, "
           + "\(ByteCount(layout.groupByteCountMax)) for a ring of this size")
     }
+    let random = environment.random
     let identity = Identity(
-      id: .random(), checksumSeed: .random(in: 1...UInt32.max),
-      createdAt: environment.clock.wall(), capacity: capacity, hashKey: .random(), previous: nil,
-      dataStart: layout.dataStart, gatewayID: options.gatewayID, routeName: options.routeName)
+      id: .random(random),
+      checksumSeed: max(UInt32(truncatingIfNeeded: random()), 1),
+      createdAt: environment.clock.wall(), capacity: capacity,
+      hashKey: .random(random), previous: options.previous, dataStart: layout.dataStart,
+      gatewayID: options.gatewayID, routeName: options.routeName)
     var superblock = Superblock(
       headOffset: layout.dataStart,
       highWater: layout.dataStart + layout.superblockEveryByteCount)
     superblock.filesystemIdentity = volume.identity
+    superblock.wear = JournalCreate.wear(of: layout)
     superblock.sinks = options.sinks.map {
       Superblock.Sink(name: $0.name, isRequired: $0.required, acknowledged: 0)
     }
@@ -213,25 +222,11 @@ struct JournalOpening {
         "\(path) belongs to route \(identity.routeName), not \(options.routeName); rename the "
           + "route back, or move the file away to begin a new journal")
     }
-    let byteCount: Int
-    do throws(SystemError) {
-      byteCount = try file.byteCount()
-    } catch {
-      throw JournalError(.openFailed, "the size of \(path) cannot be read", cause: error)
-    }
-    guard byteCount >= identity.capacity else {
-      throw JournalError(
-        .truncated,
-        "\(path) has \(byteCount) bytes of \(identity.capacity): it was cut short, as by an "
-          + "incomplete copy; restore the whole file")
-    }
-    guard identity.dataStart == 4 * environment.spacing else {
-      throw JournalError(.foreign, "\(path) has its data region elsewhere; it is not of format 1")
-    }
+    try identity.checkSize(of: file, path: path, spacing: environment.spacing)
     if identity.capacity != options.capacity.rawValue {
       report.warnings.append(
         "\(path) has \(ByteCount(identity.capacity)), configured are \(options.capacity): "
-          + "the file's size holds; for another size move it away once all is delivered"
+          + "the file's size holds; 'penstock journal resize' changes it"
       )
     }
   }

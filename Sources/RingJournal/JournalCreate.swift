@@ -74,9 +74,11 @@ enum JournalCreate {
   }
 
   /// Creates the file and returns it, locked. Removes the temporary file when it fails.
+  /// - Parameter content: writes what is in it from the start, before the control blocks.
   static func create(
     path: String, identity: Identity, superblock: Superblock, layout: JournalLayout,
-    disk: any Disk, freeByteCount: Int, progress: (CreateProgress) -> Void
+    disk: any Disk, freeByteCount: Int, progress: (CreateProgress) -> Void,
+    content: (any DiskFile, inout Superblock) throws(SystemError) -> Void = { _, _ in }
   ) throws(JournalError) -> any DiskFile {
     guard freeByteCount >= layout.capacity else {
       throw JournalError(
@@ -90,6 +92,8 @@ enum JournalCreate {
       do throws(SystemError) {
         guard try file.lock() else { throw SystemError("flock \(temporary)") }
         try fill(file, layout: layout, progress: progress)
+        var superblock = superblock
+        try content(file, &superblock)
         try writeControlBlocks(file, identity, superblock, layout)
         try file.fullSync()
         try disk.rename(temporary, to: path)
@@ -131,13 +135,21 @@ enum JournalCreate {
     }
   }
 
+  /// What the creation itself costs: the fill with its syncs, and the control blocks.
+  static func wear(of layout: JournalLayout) -> JournalWear {
+    var wear = JournalWear()
+    wear.writtenByteCount = UInt64(layout.capacity + 4 * Block.byteCount)
+    wear.syncCount = UInt64(layout.capacity / syncEveryByteCount + 1)
+    return wear
+  }
+
   private static func writeControlBlocks(
     _ file: any DiskFile, _ identity: Identity, _ superblock: Superblock, _ layout: JournalLayout
   ) throws(SystemError) {
     var block = AlignedBuffer(count: Block.byteCount)
     for slot in 0..<2 {
       var superblock = superblock
-      superblock.generation = UInt64(slot + 1)
+      superblock.generation += UInt64(slot + 1)
       block.withMutableBytes(0..<Block.byteCount) {
         superblock.encode(identity: identity, into: &$0)
       }

@@ -5,6 +5,7 @@ package struct JournalError: Error, Sendable, CustomStringConvertible {
   package struct Code: Hashable, Sendable, CustomStringConvertible {
     private enum Value: String {
       case badOptions, locked, unsafeFilesystem, notEnoughSpace, directoryNotEmpty, journalMissing
+      case alreadyThere, sinksUnknown
       case wrongGateway, wrongRoute, foreign, zeros, truncated, newerVersion, damaged
       case recordTooLarge, readFailed, writeFailed, poisoned, closed, createFailed, openFailed
     }
@@ -24,6 +25,10 @@ package struct JournalError: Error, Sendable, CustomStringConvertible {
     package static let journalMissing = Code(value: .journalMissing)
     package static let wrongGateway = Code(value: .wrongGateway)
     package static let wrongRoute = Code(value: .wrongRoute)
+    /// A file is where one should be created.
+    package static let alreadyThere = Code(value: .alreadyThere)
+    /// The file does not say which sinks it has.
+    package static let sinksUnknown = Code(value: .sinksUnknown)
     /// Not a journal of ours.
     package static let foreign = Code(value: .foreign)
     package static let zeros = Code(value: .zeros)

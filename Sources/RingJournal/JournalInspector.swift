@@ -13,24 +13,21 @@ package enum JournalInspector {
     } catch {
       throw JournalError(.openFailed, "\(path) cannot be opened for reading", cause: error)
     }
-    let blocks = try ControlBlocks.read(file, path: path, spacing: environment.spacing)
+    let blocks = try ControlBlocks.read(file, path: path, environment: environment)
+    try blocks.identity.checkSize(of: file, path: path, spacing: environment.spacing)
     let layout = JournalLayout(
       capacity: ByteCount(blocks.identity.capacity), spacing: environment.spacing)
     var scan = RecoveryScan(
-      file: file, identity: blocks.identity, layout: layout, boot: environment.bootID,
+      file: file, identity: blocks.identity, layout: layout, environment: environment,
       hint: blocks.superblock)
     scan.run { _, _ in }
-    let sinks = blocks.superblock?.sinks ?? []
-    let cursors = CursorTable(
-      sinks: sinks.map { JournalSink(name: $0.name, required: $0.isRequired) },
-      superblock: blocks.superblock, newest: scan.result.newest)
-    let plan = planRecovery(
-      scan.result, superblock: blocks.superblock, floor: cursors.floor, layout: layout)
-    return statistics(blocks.identity, plan, cursors, layout)
+    let cursors = CursorTable(blocks: blocks, newest: scan.result.newestHeader)
+    let plan = planRecovery(scan.result, blocks: blocks, floor: cursors.floor, layout: layout)
+    return statistics(blocks, plan, cursors, layout)
   }
 
   private static func statistics(
-    _ identity: Identity, _ plan: RecoveryPlan, _ cursors: CursorTable, _ layout: JournalLayout
+    _ blocks: ControlBlocks, _ plan: RecoveryPlan, _ cursors: CursorTable, _ layout: JournalLayout
   ) -> JournalStatistics {
     let floor = cursors.rows.isEmpty ? plan.committed : cursors.requiredFloor
     let wanted = max(floor + 1, plan.oldestKept)
@@ -41,7 +38,7 @@ package enum JournalInspector {
         since: max(range.sequences.first.previous, Sequence(floor)))
     }
     return JournalStatistics(
-      identity: JournalIdentity(identity), capacity: ByteCount(layout.dataByteCount),
+      identity: JournalIdentity(blocks.identity), capacity: ByteCount(layout.dataByteCount),
       used: ByteCount(
         undelivered.first.map { layout.distance(from: $0.offset, to: plan.head) } ?? 0),
       kept: ByteCount(plan.kept.reduce(0) { $0 + $1.occupiedByteCount }),
@@ -52,6 +49,8 @@ package enum JournalInspector {
           acknowledged: Sequence($0.acknowledged ?? 0))
       },
       groupCount: plan.kept.count, gapRecords: gaps,
+      lostRecords: blocks.superblock?.lost.byReason ?? [:],
+      wear: blocks.superblock?.wear ?? JournalWear(),
       oldestUndelivered: undelivered.first.map {
         WallTime(nanoseconds: $0.received(from: wanted))
       })

@@ -14,14 +14,13 @@ extension JournalOpening {
       throw JournalError(.openFailed, "\(path) cannot be opened for reading", cause: error)
     }
     var scan = RecoveryScan(
-      file: file, identity: blocks.identity, layout: layout, boot: environment.bootID,
-      hint: blocks.superblock,
-      size: environment.scanChunkByteCount.map { .chunks(of: $0) } ?? ScanSize())
+      file: file, identity: blocks.identity, layout: layout, environment: environment,
+      hint: blocks.superblock)
     scan.run(recovered)
     let cursors = CursorTable(
-      sinks: options.sinks, superblock: blocks.superblock, newest: scan.result.newest)
+      sinks: options.sinks, blocks: blocks, newest: scan.result.newestHeader)
     let plan = planRecovery(
-      scan.result, superblock: blocks.superblock, floor: cursors.floor, layout: layout)
+      scan.result, blocks: blocks, floor: cursors.floor, layout: layout)
     scan.visitRest(of: plan.kept, recovered)
     return (scan.result, plan, cursors)
   }
@@ -31,10 +30,11 @@ extension JournalOpening {
   ) {
     report.wasCleanStop = blocks.superblock?.isCleanStop ?? false
     report.keptGroupCount = plan.kept.count
-    report.keptRecordCount = plan.kept.reduce(0) { $0 + UInt64($1.recordCount) }
-    report.tornTailCount = plan.tornTailCount
-    report.staleCopyCount = plan.staleCopyCount
-    report.staleLapCount = plan.staleLapCount
+    report.keptRecordCount = plan.kept.reduce(0) { $0 + UInt64($1.sequenceCount) }
+    report.tornTailCount = plan.count(of: .tornTail)
+    report.staleCopyCount = plan.count(of: .staleCopy)
+    report.staleLapCount = plan.count(of: .staleLap)
+    report.corruptGroupCount = plan.count(of: .corrupt)
     report.corruptRanges = plan.corrupt
     report.lostRecordCount = plan.corrupt.reduce(0) { sum, range in
       let from = max(range.sequences.first.rawValue, cursors.requiredFloor + 1)
@@ -54,7 +54,10 @@ extension JournalOpening {
           + "newest commit group")
     }
     for range in plan.corrupt {
-      report.warnings.append("\(path): records \(range.sequences) are corrupt and become a gap")
+      let isDelivered = range.sequences.last.rawValue <= cursors.floor
+      report.warnings.append(
+        "\(path): records \(range.sequences) are corrupt"
+          + (isDelivered ? "; they had been delivered" : " and become a gap"))
     }
   }
 
@@ -69,7 +72,8 @@ extension JournalOpening {
   }
 
   func makeState(
-    _ access: JournalAccess, _ plan: RecoveryPlan, _ cursors: CursorTable
+    _ access: JournalAccess, _ plan: RecoveryPlan, _ cursors: CursorTable,
+    _ superblock: Superblock?
   ) throws(JournalError) -> JournalState {
     do throws(SystemError) {
       var sinks: [SinkState] = []
@@ -77,12 +81,14 @@ extension JournalOpening {
         sinks.append(
           SinkState(
             name: row.sink.name, isRequired: row.sink.required,
-            acknowledged: cursors.cursor(row, plan), wakeUp: try WakeUp()))
+            acknowledged: cursors.cursor(row, plan),
+            skippedThrough: row.skippedThrough, wakeUp: try WakeUp()))
       }
       return JournalState(
-        access: access, epoch: .random(),
+        access: access, epoch: .random(environment.random),
         index: GroupIndex(plan.kept, countMax: access.layout.dataBlockCount),
         committed: plan.committed, oldestKept: plan.oldestKept, head: plan.head, sinks: sinks,
+        before: superblock ?? Superblock(headOffset: plan.head, highWater: plan.head),
         writerWakeUp: try WakeUp())
     } catch {
       throw JournalError(
@@ -101,9 +107,13 @@ extension JournalOpening {
     superblock.epoch = state.epoch.rawValue
     superblock.isCleanStop = false
     superblock.filesystemIdentity = volume.identity
+    superblock.sinkTableVersion = max(
+      superblock.sinkTableVersion, scan.newestHeader?.sinkTableVersion ?? 0)
     if hasNewTable { superblock.sinkTableVersion += 1 }
     superblock.sinks = state.sinks.map {
-      Superblock.Sink(name: $0.name, isRequired: $0.isRequired, acknowledged: 0)
+      Superblock.Sink(
+        name: $0.name, isRequired: $0.isRequired, acknowledged: 0,
+        skippedThrough: $0.skippedThrough)
     }
     let nothing = [UInt64](repeating: 0, count: state.sinks.count)
     return JournalWriter(

@@ -13,6 +13,7 @@ package struct JournalReader: ~Copyable, Sendable {
   package private(set) var position: Sequence
 
   private let state: JournalState
+  private let skippedThrough: Sequence
   private let file: any DiskFile
   private var buffer: AlignedBuffer
   /// File offsets whose bytes the buffer holds, from its start.
@@ -35,7 +36,11 @@ package struct JournalReader: ~Copyable, Sendable {
   /// index is asked anew, so only a writer that laps the reader can use these up.
   private static let attemptsMax = 8
 
-  init(state: JournalState, position: Sequence) throws(JournalError) {
+  /// - Parameter skippedThrough: up to here the operator gave up what was not delivered.
+  init(
+    state: JournalState, position: Sequence, skippedThrough: UInt64 = 0
+  ) throws(JournalError) {
+    self.skippedThrough = Sequence(skippedThrough)
     self.state = state
     self.position = position
     let access = state.access
@@ -76,6 +81,9 @@ package struct JournalReader: ~Copyable, Sendable {
       if position < oldestKept {
         return gap(through: min(oldestKept.previous, committed), .ringFull)
       }
+      if position <= skippedThrough {
+        return gap(through: min(skippedThrough, committed), .skipped)
+      }
       let (entry, next) = lookUp(position.rawValue)
       guard let entry else {
         // The index has lost it since `oldestKept` was read, or recovery never had it.
@@ -86,9 +94,7 @@ package struct JournalReader: ~Copyable, Sendable {
         attempts += 1
         if attempts < JournalReader.attemptsMax || lookUp(position.rawValue).0 != entry { continue }
         if let readError { try checkDisk(after: readError) }
-        let last = min(Sequence(entry.last), committed)
-        state.count(last.count(since: position.previous), lostTo: .corrupt)
-        return gap(through: last, .corrupt)
+        return corruptGap(through: min(Sequence(entry.last), committed))
       }
       attempts = 0
       switch walk(through: committed.rawValue, body) {
@@ -96,11 +102,14 @@ package struct JournalReader: ~Copyable, Sendable {
       case .stopped: return .stopped
       case .malformed:
         // The checksum is right, so we wrote it so: not the disk's fault, but no reason to stop.
-        let last = min(Sequence(entry.last), committed)
-        state.count(last.count(since: position.previous), lostTo: .corrupt)
-        return gap(through: last, .corrupt)
+        return corruptGap(through: min(Sequence(entry.last), committed))
       }
     }
+  }
+
+  private mutating func corruptGap(through last: Sequence) -> ReadOutcome {
+    state.countCorrupt(SequenceRange(position, last))
+    return gap(through: last, .corrupt)
   }
 
   private mutating func gap(through last: Sequence, _ reason: GapReason) -> ReadOutcome {
@@ -183,12 +192,15 @@ package struct JournalReader: ~Copyable, Sendable {
   private mutating func adopt(_ entry: GroupEntry) -> Bool {
     let start = entry.offset - buffered.lowerBound
     let access = state.access
+    let verifying = !access.environment.isVerificationDisabled
     let header = buffer.withBytes(start..<start + Int(entry.usedByteCount)) { bytes in
       guard
-        let header = GroupHeader.decode(bytes, offset: entry.offset, identity: access.identity),
+        let header = GroupHeader.decode(
+          bytes, offset: entry.offset, identity: access.identity, verifying: verifying),
         header.number == entry.number, header.first == entry.first,
-        header.recordCount == entry.recordCount, header.usedByteCount == entry.usedByteCount,
-        header.bodyIsIntact(bytes, seed: access.identity.checksumSeed)
+        header.sequenceCount == entry.sequenceCount, header.usedByteCount == entry.usedByteCount,
+        header.bodyIsIntact(
+          bytes, seed: access.identity.checksumSeed, verifying: verifying)
       else { return nil as GroupHeader? }
       return header
     }
@@ -218,14 +230,19 @@ package struct JournalReader: ~Copyable, Sendable {
         guard let header = RecordHeader.decode(bytes, at: current.nextOffset, end: used) else {
           return .malformed
         }
-        if current.nextSequence >= position {
+        guard
+          let taken = header.sequenceCount(bytes, at: current.nextOffset),
+          current.nextSequence + (taken - 1) <= current.header.last
+        else { return .malformed }
+        let lastTaken = current.nextSequence + (taken - 1)
+        if lastTaken >= position {
           let record = JournalRecord(
-            header, sequence: current.nextSequence, offset: current.nextOffset,
-            group: current.header, committedAt: committedAt)
+            header, sequences: max(current.nextSequence, position)...lastTaken,
+            offset: current.nextOffset, group: current.header, committedAt: committedAt)
           guard body(record, bytes) else { return .stopped }
-          position = current.nextSequence + 1
+          position = lastTaken + 1
         }
-        current.nextSequence += 1
+        current.nextSequence += taken
         current.nextOffset += header.byteCount
       }
       return .end

@@ -17,7 +17,7 @@ extension JournalWriter {
       try writeSuperblock(sync: true)
     }
     let range = SequenceRange(
-      Sequence(firstSequence + UInt64(tailRecordCount)), nextSequence.previous)
+      Sequence(firstSequence + tailSequenceCount), nextSequence.previous)
     let header = encodeGroup(at: place)
     let file = self.file
     // Split borrows: the closure may not capture all of `self`.
@@ -77,7 +77,7 @@ extension JournalWriter {
     header.journalLow = access.identity.id.low
     header.epoch = epoch.rawValue
     header.first = firstSequence
-    header.recordCount = UInt32(tailRecordCount + newRecordCount)
+    header.sequenceCount = UInt32(tailSequenceCount + newSequenceCount)
     header.usedByteCount = UInt32(usedByteCount)
     header.previousChecksum = lastHeaderChecksum
     header.isClockSynchronised = base.isSynchronised
@@ -109,6 +109,13 @@ extension JournalWriter {
     durable.oldestKept = max(durable.oldestKept, header.oldestKept)
     durable.dirtySince = nil
     hasNotedFullRing = false
+    let (recordCount, recordByteCount) = (newRecordCount, newRecordByteCount)
+    state.wear.withLock {
+      $0.writtenByteCount += UInt64(byteCount)
+      $0.recordCount += UInt64(recordCount)
+      $0.recordByteCount += UInt64(recordByteCount)
+    }
+    if newRefusalCount > 0 { state.count(newRefusalCount, lostTo: .quota) }
     let entry = GroupEntry(header)
     state.index.withLock { index in
       if place.isCopy { index.replaceLast(with: entry) } else { index.append(entry) }
@@ -125,15 +132,19 @@ extension JournalWriter {
       place.isUpper || place.offset + 2 * Block.byteCount <= access.layout.dataEnd
     {
       tail = Tail(offset: place.offset, isUpper: place.isUpper)
-      tailRecordCount += newRecordCount
+      tailSequenceCount += newSequenceCount
       tailByteCount = usedByteCount
     } else {
       firstSequence = header.last + 1
-      tailRecordCount = 0
+      tailSequenceCount = 0
       usedByteCount = GroupHeader.byteCount
       tailByteCount = GroupHeader.byteCount
     }
     newRecordCount = 0
+    newSequenceCount = 0
+    newRecordByteCount = 0
+    newRefusalCount = 0
+    openTombstone = nil
     state.publish(committed: header.last, head: head)
   }
 
@@ -143,6 +154,7 @@ extension JournalWriter {
     let start = clock.monotonic()
     let file = self.file
     try onDisk("syncing the journal") { () throws(SystemError) in try file.dataSync() }
+    state.wear.withLock { $0.syncCount += 1 }
     return clock.monotonic().since(start)
   }
 }

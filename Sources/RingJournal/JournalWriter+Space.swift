@@ -139,9 +139,16 @@ extension JournalWriter {
     superblock.wallTime = clock.wall().nanoseconds
     superblock.bootID = access.environment.bootID
     superblock.monotonicTime = clock.monotonic().nanoseconds
+    superblock.isClockSynchronised = clock.isSynchronised()
     for index in state.sinks.indices {
       superblock.sinks[index].acknowledged = state.acknowledged(index).rawValue
     }
+    superblock.lost = state.lostRecords
+    superblock.wear = state.wear.withLock {
+      $0.writtenByteCount += UInt64(Block.byteCount)
+      return $0
+    }
+    superblock.corruption = state.corruption(from: state.oldestKept)
     let (superblock, identity) = (self.superblock, access.identity)
     slotBuffer.withMutableBytes(0..<Block.byteCount) {
       superblock.encode(identity: identity, into: &$0)

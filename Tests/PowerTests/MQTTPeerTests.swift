@@ -128,13 +128,13 @@ struct MQTTPeerTests {
 
     // The newer link of the same client takes over.
     var second = try Client(port: peer.port, version: version)
-    peer.withRole { $0.limit = 9 }
     second.send(hello(version))
     guard case .connectAcknowledged(let answer) = try second.next() else {
       Issue.record("no CONNACK")
       return
     }
     #expect(answer.sessionPresent)
+    peer.withRole { $0.limit = 9 }
     let again = try second.publishes(7)
     #expect(again.map(\.topic) == [1, 3, 4, 5, 6, 7, 8].map { "t/\($0)" })
     #expect(again.map(\.isDuplicate) == [true, true, true, true, true, false, false])

@@ -69,7 +69,9 @@ let package = Package(
 
     // Words and the operating system.
     module("GatewayCore"),
-    module("Platform", ["CLinux", "GatewayCore"]),
+    .target(
+      name: "Platform", dependencies: ["CLinux", "GatewayCore"],
+      swiftSettings: settings + sabotage),
     module("JSONScanning", ["GatewayCore"]),
     module("Mosquitto", ["CMosquitto", "GatewayCore", "Platform", logging]),
 
@@ -161,9 +163,9 @@ let package = Package(
       name: "IntegrationTests",
       dependencies: [
         "Audit", "Envelope", "GatewayCore", "JSONScanning", "Mosquitto", "Observability",
-        "Platform", "TestSupport", "penstock", logging,
+        "Platform", "PumpTelemetry", "TestSupport", "penstock", logging,
       ],
-      swiftSettings: settings),
+      swiftSettings: settings + sabotage),
     // Real disks that fail: loop mounts, power cuts, injected errors. The C header is theirs alone.
     .systemLibrary(name: "CFilesystemFaults", path: "Tests/CFilesystemFaults"),
     .testTarget(

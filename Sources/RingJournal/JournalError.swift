@@ -7,7 +7,8 @@ package struct JournalError: Error, Sendable, CustomStringConvertible {
       case badOptions, locked, unsafeFilesystem, notEnoughSpace, directoryNotEmpty, journalMissing
       case alreadyThere, sinksUnknown
       case wrongGateway, wrongRoute, foreign, zeros, truncated, newerVersion, damaged
-      case recordTooLarge, readFailed, writeFailed, poisoned, closed, createFailed, openFailed
+      case recordTooLarge, readFailed, writeFailed, poisoned, closed, createFailed, openFailed,
+        cancelled
     }
     private let value: Value
     package var description: String { value.rawValue }
@@ -44,6 +45,8 @@ package struct JournalError: Error, Sendable, CustomStringConvertible {
     package static let closed = Code(value: .closed)
     package static let createFailed = Code(value: .createFailed)
     package static let openFailed = Code(value: .openFailed)
+    /// The caller has changed its mind; nothing is left behind.
+    package static let cancelled = Code(value: .cancelled)
   }
 
   package let code: Code

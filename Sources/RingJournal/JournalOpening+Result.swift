@@ -164,6 +164,7 @@ extension JournalWriter {
   mutating func beginEpoch(repairing blocks: ControlBlocks) throws(JournalError) {
     try writeSuperblock(sync: true)
     guard blocks.damagedCount > 0 else { return }
+    Failpoint.recoveryBetweenSlots.reach()
     try writeSuperblock(sync: true)
     let (file, identity, layout) = (self.file, access.identity, access.layout)
     try onDisk("repairing the identity copies") { () throws(SystemError) in

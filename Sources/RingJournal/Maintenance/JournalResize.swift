@@ -121,7 +121,8 @@ struct JournalCopier {
     try JournalCreate.removeLeftover(of: access.path, on: access.environment.disk)
     return try JournalCreate.create(
       path: access.path, identity: identity, superblock: superblock, layout: layout,
-      disk: access.environment.disk, freeByteCount: freeByteCount, progress: progress
+      disk: access.environment.disk, freeByteCount: freeByteCount, progress: progress,
+      isCancelled: { false }
     ) { target, superblock throws(SystemError) in
       for entry in groups { try relocate(entry, to: target, &headers) }
       superblock.lastHeaderChecksum = headers.previousChecksum

@@ -11,9 +11,12 @@ extension ModelRun {
   /// ring then ends before them, and `unprovable` counts their records.
   mutating func check(
     _ state: JournalState, _ report: RecoveryReport,
-    visited: [(sequence: UInt64, payload: UInt64)], provable: UInt64
+    visited: [(sequence: UInt64, payload: UInt64)], provable: UInt64, hadBothSlots: Bool
   ) throws {
     let found = state.committed.rawValue
+    truth.trace(
+      "-- opened: committed \(found) of \(truth.last), provable \(provable), oldest kept "
+        + "\(state.oldestKept), corrupt \(report.corruptRanges.map(\.sequences))")
     if found < (scenario.decays ? provable : truth.last) {
       complain(
         .lost, "committed \(found) < \(truth.last), provable \(provable)",
@@ -40,7 +43,7 @@ extension ModelRun {
     let visitedSequences = Set(visited.map(\.sequence))
     for (index, sink) in kit.options.sinks.enumerated() {
       let cursor = state.acknowledged(index).rawValue
-      checkCursor(sink, cursor, found: found)
+      checkCursor(sink, cursor, found: found, hadBothSlots: hadBothSlots)
       let before = truth.sinks[sink.name]
       truth.sinks[sink.name] = ModelTruth.Sink(
         acknowledged: cursor, durable: cursor,
@@ -57,15 +60,18 @@ extension ModelRun {
     }
   }
 
-  private mutating func checkCursor(_ sink: JournalSink, _ cursor: UInt64, found: UInt64) {
+  private mutating func checkCursor(
+    _ sink: JournalSink, _ cursor: UInt64, found: UInt64, hadBothSlots: Bool
+  ) {
     let firstWhole = truth.places.keys.filter { $0 >= truth.oldestKept }.min() ?? found + 1
     guard let known = truth.sinks[sink.name] else {
       // A name that the journal does not know.
       if cursor > found { complain(.lost, "new cursor \(cursor) beyond \(found)") }
       guard !scenario.decays else { return }
-      if sink.start == .newest {
+      // A slot that was torn may have known the name: rather all once more than nothing.
+      if sink.start == .newest && hadBothSlots {
         if cursor != found { complain(.other, "new cursor \(cursor) instead of \(found)") }
-      } else if cursor >= firstWhole {
+      } else if cursor >= firstWhole && !(sink.start == .newest && cursor == found) {
         complain(.lost, "new cursor \(cursor) passes \(firstWhole)")
       }
       return

@@ -84,6 +84,8 @@ package final class SimulatedDisk: Disk {
     package var failingWrites: [Int32] = []
     package var faults = DiskFaults()
     package var writes: [LoggedWrite] = []
+    /// What happened to writes on the way to the disk, in words.
+    package var strays: [String] = []
     package var syncCount = 0
     package var readByteCount = 0
     package var filesystem = VolumeFacts.Filesystem.ordinary

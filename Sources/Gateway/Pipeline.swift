@@ -127,6 +127,7 @@ package struct Pipeline: Service {
       DeduplicationWindow(
         capacity: deduplication.window(ringCapacity: route.journal.capacity),
         within: deduplication.contentWithin))
+    var quota = route.ingest.sourceQuota.map { _ in SourceQuota() }
     var lastProgress = Clock.monotonic()
     var recoveredCount: UInt64 = 0
     let opening = (monotonic: lastProgress, wall: Clock.wall())
@@ -141,7 +142,7 @@ package struct Pipeline: Service {
         status.report(ingestStage, StageState(.creating, state))
         logger.notice("creating the journal", metadata: ["journal.progress": "\(state)"])
       },
-      recovered: { record, _ in
+      recovered: { record, bytes in
         recoveredCount += 1
         if recoveredCount.isMultiple(of: 256) {
           let now = Clock.monotonic()
@@ -151,6 +152,7 @@ package struct Pipeline: Service {
           }
         }
         remember(record, in: &rebuild, opening: opening)
+        quota?.recover(record, bytes)
       })
     var window = rebuild.finish()
     window.commit()
@@ -173,7 +175,7 @@ package struct Pipeline: Service {
     let extractor = try IdentityExtractor(
       selector: deduplication.selector, key: writer.identity.hashKey)
     let intake = Intake(
-      options: route.ingest, writer: writer, window: window, extractor: extractor,
+      options: route.ingest, writer: writer, window: window, extractor: extractor, quota: quota,
       sabotage: sabotage)
     let connection = route.ingest.connection
 

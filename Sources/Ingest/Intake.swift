@@ -353,6 +353,7 @@ package final class Intake: MosquittoHandler {
         draft, topic: topic, idText: storedText.span, properties: properties, payload: payload)
       {
       case .appended(let sequence):
+        Failpoint.ingestAfterAppend.reach()
         window.insert(hash, digest: identity.digest, at: message.received)
         if let source { quota?.add(source, byteCount: byteCount, sequence: sequence) }
         count(kind, reason)

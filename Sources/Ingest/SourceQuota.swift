@@ -65,7 +65,7 @@ package struct SourceQuota: Sendable {
     self.limit = limit
     self.sourcesMax = sourcesMax
     // Of this process alone: nobody can know it, and nothing that is kept depends on it.
-    hasher = MessageHasher(key: .random())
+    hasher = MessageHasher(key: .random { .random(in: .min ... .max) })
     held = [UInt64](repeating: 0, count: sourcesMax + 1)
     cells = [UInt32](repeating: 0, count: Self.segmentsMax * (sourcesMax + 1))
     hashes = [UInt64](repeating: 0, count: sourcesMax)

@@ -13,19 +13,16 @@ package enum JournalInspector {
     } catch {
       throw JournalError(.openFailed, "\(path) cannot be opened for reading", cause: error)
     }
-    let blocks = try ControlBlocks.read(file, path: path, spacing: environment.spacing)
+    let blocks = try ControlBlocks.read(file, path: path, environment: environment)
+    try blocks.identity.checkSize(of: file, path: path, spacing: environment.spacing)
     let layout = JournalLayout(
       capacity: ByteCount(blocks.identity.capacity), spacing: environment.spacing)
     var scan = RecoveryScan(
-      file: file, identity: blocks.identity, layout: layout, boot: environment.bootID,
+      file: file, identity: blocks.identity, layout: layout, environment: environment,
       hint: blocks.superblock)
     scan.run { _, _ in }
-    let sinks = blocks.superblock?.sinks ?? []
-    let cursors = CursorTable(
-      sinks: sinks.map { JournalSink(name: $0.name, required: $0.isRequired) },
-      superblock: blocks.superblock, newest: scan.result.newest)
-    let plan = planRecovery(
-      scan.result, superblock: blocks.superblock, floor: cursors.floor, layout: layout)
+    let cursors = CursorTable(blocks: blocks, newest: scan.result.newestHeader)
+    let plan = planRecovery(scan.result, blocks: blocks, floor: cursors.floor, layout: layout)
     return statistics(blocks, plan, cursors, layout)
   }
 

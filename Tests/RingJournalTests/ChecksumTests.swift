@@ -1,5 +1,6 @@
 // Goal: the checksum is CRC-32C, the same on every processor.
 import CChecksum
+import JournalSimulation
 import Testing
 
 @Suite("CRC-32C")

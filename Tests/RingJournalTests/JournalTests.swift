@@ -1,6 +1,7 @@
 // Goal: the life of a record as the modules above see it: append, commit, read, acknowledge, wrap.
 // Method: a small ring on the simulated disk. Cannot show: what a real kernel and disk do.
 import GatewayCore
+import JournalSimulation
 import Platform
 import RingJournal
 import Synchronization

@@ -3,6 +3,7 @@
 // records in memory, lose their connection, forget and crash, over a ring that turns. Cannot show:
 // the gateway's own sinks (the integration tests do).
 import GatewayCore
+import JournalSimulation
 import Platform
 import Testing
 

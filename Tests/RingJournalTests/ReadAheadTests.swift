@@ -2,6 +2,7 @@
 // the piece they belong to, and an end that leaves nothing behind. Method: the simulated disk with
 // small pieces, compared with reading in one. Cannot show: the time (see the benchmark).
 import GatewayCore
+import JournalSimulation
 import Platform
 import Synchronization
 import Testing

@@ -2,6 +2,7 @@
 // one another are one run, in commits, tails, sealed tails and after a crash.
 // Method: refusals between records on the simulated disk, read back, also from the middle of a run.
 import GatewayCore
+import JournalSimulation
 import Platform
 import Testing
 

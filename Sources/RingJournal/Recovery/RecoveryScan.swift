@@ -9,6 +9,12 @@ struct ScanResult: Sendable {
   var damaged: [GroupEntry] = []
   /// The intact group with the highest number.
   var newest: GroupHeader?
+  /// The intact header with the highest number; its body may be damaged.
+  var newestHeader: GroupHeader?
+  /// What all intact headers prove.
+  var evidence = CommitEvidence()
+  /// Blocks where no group begins.
+  var blankBlockCount = 0
   var byteCount = 0
   /// Blocks that the disk refused to read.
   var unreadableBlockCount = 0
@@ -30,6 +36,7 @@ struct RecoveryScan: ~Copyable {
   private let identity: Identity
   private let layout: JournalLayout
   private let boot: BootID
+  private let verifying: Bool
   private let hint: Superblock?
   private var window: ScanWindow
 
@@ -38,15 +45,18 @@ struct RecoveryScan: ~Copyable {
   private static let runGapMax = 64 << 10
 
   init(
-    file: any DiskFile, identity: Identity, layout: JournalLayout, boot: BootID,
-    hint: Superblock?, size: ScanSize = ScanSize()
+    file: any DiskFile, identity: Identity, layout: JournalLayout,
+    environment: JournalEnvironment, hint: Superblock?
   ) {
     self.file = file
     self.identity = identity
     self.layout = layout
-    self.boot = boot
+    boot = environment.bootID
+    verifying = !environment.isVerificationDisabled
     self.hint = hint
-    window = ScanWindow(file: file, layout: layout, size: size)
+    window = ScanWindow(
+      file: file, layout: layout,
+      size: environment.scanChunkByteCount.map { .chunks(of: $0) } ?? ScanSize())
   }
 
   /// On its first lap, scanned only up to the high water and in sequence order.
@@ -121,15 +131,21 @@ struct RecoveryScan: ~Copyable {
     while offset < limit {
       window.fill(offset, byteCount: Block.byteCount, limit: limit)
       guard let (header, isIntact) = inspect(offset, limit: limit) else {
+        result.blankBlockCount += 1
         offset += Block.byteCount
         continue
       }
       let entry = GroupEntry(header)
+      result.evidence.note(header)
+      if result.newestHeader.map({ header.number > $0.number }) ?? true {
+        result.newestHeader = header
+      }
       guard isIntact else {
         if result.damaged.count < RecoveryScan.damagedMax { result.damaged.append(entry) }
         offset += Block.byteCount
         continue
       }
+      result.evidence.noteIntact(header)
       result.groups.append(entry)
       result.groupByteCountMax = max(result.groupByteCountMax, entry.occupiedByteCount)
       if result.newest.map({ header.number > $0.number }) ?? true { result.newest = header }
@@ -151,20 +167,20 @@ struct RecoveryScan: ~Copyable {
   private mutating func inspect(
     _ offset: Int, limit: Int
   ) -> (GroupHeader, isIntact: Bool)? {
-    let identity = self.identity
+    let (identity, verifying) = (self.identity, self.verifying)
     let block = offset..<offset + Block.byteCount
     guard window.range.lowerBound <= offset, block.upperBound <= window.range.upperBound else {
       return nil
     }
     let header = window.withBytes(block) {
-      GroupHeader.decode($0, offset: offset, identity: identity)
+      GroupHeader.decode($0, offset: offset, identity: identity, verifying: verifying)
     }
     guard let header else { return nil }
     window.fill(offset, byteCount: header.occupiedByteCount, limit: limit)
     let end = offset + header.occupiedByteCount
     guard window.range.upperBound >= end else { return (header, false) }
     let isIntact = window.withBytes(offset..<offset + Int(header.usedByteCount)) {
-      header.bodyIsIntact($0, seed: identity.checksumSeed)
+      header.bodyIsIntact($0, seed: identity.checksumSeed, verifying: verifying)
     }
     return (header, isIntact)
   }

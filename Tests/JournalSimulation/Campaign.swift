@@ -90,6 +90,7 @@ package struct Campaign: Sendable {
   package static let all: [Campaign] = [
     .model,
     .decay,
+    .subsets,
     .withoutSync,
     .withoutChecksums,
     .acknowledgedEarly,

@@ -87,13 +87,14 @@ package struct Campaign: Sendable {
   }
 
   /// In the order in which `all` runs them.
-  package static let all: [Campaign] = [
-    .model,
-    .decay,
-    .subsets,
-    .withoutSync,
-    .withoutChecksums,
-    .acknowledgedEarly,
-    .cursorAhead,
-  ]
+  package static let all: [Campaign] =
+    [
+      .model,
+      .decay,
+      .subsets,
+      .withoutSync,
+      .withoutChecksums,
+      .acknowledgedEarly,
+      .cursorAhead,
+    ] + damage
 }

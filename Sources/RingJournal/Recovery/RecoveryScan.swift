@@ -45,15 +45,15 @@ struct RecoveryScan: ~Copyable {
   private static let runGapMax = 64 << 10
 
   init(
-    file: any DiskFile, identity: Identity, layout: JournalLayout,
-    environment: JournalEnvironment, hint: Superblock?
+    file: any DiskFile, blocks: ControlBlocks, layout: JournalLayout,
+    environment: JournalEnvironment
   ) {
     self.file = file
-    self.identity = identity
+    identity = blocks.identity
     self.layout = layout
+    hint = blocks.superblock
     boot = environment.bootID
     verifying = !environment.isVerificationDisabled
-    self.hint = hint
     window = ScanWindow(
       file: file, layout: layout,
       size: environment.scanChunkByteCount.map { .chunks(of: $0) } ?? ScanSize())

@@ -52,7 +52,7 @@ extension Batcher {
   ) throws(JournalError) -> ReadOutcome {
     try reader.read { record, bytes in
       guard taken == nil else { return false }
-      let range = SequenceRange(record.sequence, record.sequence)
+      let range = record.sequences
       guard record.kind == .data else {
         encoder.begin(journal: making.journal, epoch: record.epoch, first: record.sequence)
         encoder.appendRecord(record, bytes)

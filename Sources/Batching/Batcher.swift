@@ -178,9 +178,9 @@ package struct Batcher: ~Copyable {
     try reader.read { record, bytes in
       guard assembly.accepts(record) else { return false }
       assembly.open(at: record.sequence, epoch: record.epoch, oldest: record.committedAt ?? now)
-      assembly.last = record.sequence
+      assembly.last = record.sequences.last
       if elisions.contains(where: { $0.contains(record.sequence) }) {
-        assembly.encoder.appendElided(SequenceRange(record.sequence, record.sequence))
+        assembly.encoder.appendElided(record.sequences)
       } else {
         assembly.encoder.appendRecord(record, bytes)
         assembly.recordCount += 1
@@ -272,7 +272,7 @@ extension EnvelopeEncoder {
   mutating func appendRecord(_ record: JournalRecord, _ bytes: Span<UInt8>) {
     switch record.kind {
     case .tombstone:
-      appendGap(Gap(SequenceRange(record.sequence, record.sequence), .quota))
+      appendGap(Gap(record.sequences, .quota))
     case .data, .deadLetter:
       appendEvent(
         EventFields(

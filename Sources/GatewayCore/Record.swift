@@ -37,6 +37,9 @@ package enum GapReason: UInt8, Sendable, CaseIterable {
   case skipped = 5
   case deadLetterFull = 6
 
+  /// Its place in a table of all reasons.
+  package var place: Int { Int(rawValue) - 1 }
+
   package var text: String {
     switch self {
     case .ringFull: "ring-full"

@@ -49,7 +49,9 @@ package struct CommitReceipt: Sendable, Hashable {
 
 /// One committed record. The ranges index the bytes that are lent together with it.
 package struct JournalRecord: Sendable {
-  package let sequence: Sequence
+  /// One; of a tombstone as many as it stands for, as far as they were asked for.
+  package let sequences: SequenceRange
+  package var sequence: Sequence { sequences.first }
   package let epoch: Epoch
   package let kind: RecordKind
   package let reason: DeadLetterReason?
@@ -71,10 +73,11 @@ package struct JournalRecord: Sendable {
   package let committedAt: MonotonicTime?
 
   init(
-    _ header: RecordHeader, sequence: UInt64, offset: Int, group: GroupHeader,
+    _ header: RecordHeader, sequences: ClosedRange<UInt64>, offset: Int, group: GroupHeader,
     committedAt: MonotonicTime?
   ) {
-    self.sequence = Sequence(sequence)
+    self.sequences = SequenceRange(
+      Sequence(sequences.lowerBound), Sequence(sequences.upperBound))
     epoch = Epoch(rawValue: group.epoch)
     kind = header.kind
     reason = header.reason

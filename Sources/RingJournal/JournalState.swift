@@ -22,11 +22,18 @@ package final class JournalState: Sendable {
   private let oldestKeptSequence: Atomic<UInt64>
   private let headOffset: Atomic<Int>
   private let gapCounters: [GapReason: Counter]
+  /// Lost before this opening, by `GapReason.place`.
+  private let lostBefore: LossCounts
+  private let corruptionLedger: Mutex<CorruptionLedger>
+  let wear: Mutex<JournalWear>
 
   init(
     access: JournalAccess, epoch: Epoch, index: consuming GroupIndex, committed: UInt64,
-    oldestKept: UInt64, head: Int, sinks: [SinkState], writerWakeUp: WakeUp
+    oldestKept: UInt64, head: Int, sinks: [SinkState], before: Superblock, writerWakeUp: WakeUp
   ) {
+    lostBefore = before.lost
+    wear = Mutex(before.wear)
+    corruptionLedger = Mutex(before.corruption)
     identity = JournalIdentity(access.identity)
     self.epoch = epoch
     self.access = access
@@ -64,7 +71,9 @@ package final class JournalState: Sendable {
 
   /// A reader with its own descriptor and buffer, positioned behind the sink's acknowledged cursor.
   package func makeReader(sink: Int) throws(JournalError) -> JournalReader {
-    try JournalReader(state: self, position: acknowledged(sink).next)
+    try JournalReader(
+      state: self, position: acknowledged(sink).next,
+      skippedThrough: sinks[sink].skippedThrough)
   }
 
   func publish(committed: UInt64, head: Int) {
@@ -79,6 +88,29 @@ package final class JournalState: Sendable {
 
   func count(_ records: UInt64, lostTo reason: GapReason) {
     gapCounters[reason]?.value.add(records, ordering: .relaxed)
+  }
+
+  /// Counts committed records that cannot be read, each once.
+  func countCorrupt(_ range: SequenceRange) {
+    let new = corruptionLedger.withLock { $0.insert(range) }
+    if new > 0 { count(new, lostTo: .corrupt) }
+  }
+
+  /// What was counted and can still be met.
+  func corruption(from oldestKept: Sequence) -> CorruptionLedger {
+    corruptionLedger.withLock {
+      $0.prune(below: oldestKept)
+      return $0
+    }
+  }
+
+  /// All that was lost since the journal was created.
+  var lostRecords: LossCounts {
+    var lost = lostBefore
+    for (reason, counter) in gapCounters {
+      lost[reason.place] += counter.value.load(ordering: .relaxed)
+    }
+    return lost
   }
 
   /// The slowest required sink; what is committed when no sink is required.
@@ -129,7 +161,8 @@ package final class JournalState: Sendable {
           name: $0.name, isRequired: $0.isRequired,
           acknowledged: Sequence($0.acknowledged.load(ordering: .acquiring)))
       },
-      groupCount: facts.1, gapRecords: gaps,
+      groupCount: facts.1, gapRecords: gaps, lostRecords: lostRecords.byReason,
+      wear: wear.withLock { $0 },
       oldestUndelivered: facts.2.map { WallTime(nanoseconds: $0) })
   }
 
@@ -143,10 +176,15 @@ final class SinkState: Sendable {
   let name: String
   let isRequired: Bool
   let acknowledged: Atomic<UInt64>
+  /// The operator gave up what is not above it.
+  let skippedThrough: UInt64
   let wakeUp: WakeUp
   let nameChecksum: UInt32
 
-  init(name: String, isRequired: Bool, acknowledged: UInt64, wakeUp: WakeUp) {
+  init(
+    name: String, isRequired: Bool, acknowledged: UInt64, skippedThrough: UInt64, wakeUp: WakeUp
+  ) {
+    self.skippedThrough = skippedThrough
     self.name = name
     self.isRequired = isRequired
     self.acknowledged = Atomic(acknowledged)
@@ -183,9 +221,12 @@ package struct JournalStatistics: Sendable, Hashable {
   package let oldestKept: Sequence
   package let sinks: [Sink]
   package let groupCount: Int
-  /// Records given up since this opening, by reason. Records that only a best-effort sink missed
-  /// are not counted here.
+  /// Records given up since this opening, by reason; of a file that is only looked at, records that
+  /// cannot be read. Records that only a best-effort sink missed are not counted here.
   package let gapRecords: [GapReason: UInt64]
+  /// The same since the journal was created, as of the last superblock after a crash.
+  package let lostRecords: [GapReason: UInt64]
+  package let wear: JournalWear
   /// About when the oldest record that a required sink still needs was received.
   package let oldestUndelivered: WallTime?
 }

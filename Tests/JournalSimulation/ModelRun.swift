@@ -194,8 +194,9 @@ package struct ModelRun {
         $0.faults.misdirectedWrite = 0
       }
     }
-    let provable = truth.provable(kit.disk)
-    let hadBothSlots = kit.disk.holdsBothSlots()
+    let before = DiskBefore(
+      provable: truth.provable(kit.disk), whole: isPending ? nil : truth.wholeGroups(kit.disk),
+      hadBothSlots: kit.disk.holdsBothSlots())
     var visited: [(sequence: UInt64, payload: UInt64)] = []
     let journal: OpenedJournal
     do throws(JournalError) {
@@ -208,8 +209,7 @@ package struct ModelRun {
     }
     do {
       try check(
-        journal.state, journal.report, visited: visited, provable: provable,
-        hadBothSlots: hadBothSlots)
+        journal.state, journal.report, visited: visited, before: before)
     } catch let error as JournalError {
       throw .journal(error)
     } catch {

@@ -128,15 +128,23 @@ struct ModelTruth {
     return min(proven, last)
   }
 
+  /// Writes of groups that the disk holds now, each byte of them. To be asked before an opening:
+  /// already its own writes may go astray.
+  func wholeGroups(_ disk: SimulatedDisk) -> Set<UInt32> {
+    Set(
+      groups.lazy.filter { disk.holds($0.id, $0.offset..<$0.offset + $0.byteCount) }.map(\.id))
+  }
+
   /// After an opening that found `found` to be the newest sequence: what the disk still holds, and
   /// where.
-  mutating func settle(_ found: UInt64, _ disk: SimulatedDisk) {
+  mutating func settle(_ found: UInt64, whole: Set<UInt32>?, _ disk: SimulatedDisk) {
     absorb(disk)
     for (sequence, payload) in open where sequence <= found { committed[sequence] = payload }
     open = [:]
     for sequence in stride(from: found + 1, through: last, by: 1) { committed[sequence] = nil }
     last = found
-    groups = groups.filter { disk.holds($0.id, $0.offset..<$0.offset + $0.byteCount) }
+    let whole = whole ?? wholeGroups(disk)
+    groups = groups.filter { whole.contains($0.id) }
     slots = slots.filter { disk.holds($0.id, $0.offset..<$0.offset + 4096) }
     places = [:]
     groups.sort { $0.number < $1.number }

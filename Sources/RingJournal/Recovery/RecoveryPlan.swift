@@ -164,7 +164,7 @@ private struct Frontier {
       lap = superblock.headLap
       tailFirst = nil
     } else {
-      offset = newest.offset + 1
+      offset = newest.offset + newest.occupiedByteCount
       lap = newest.lap
       tailFirst = newest.first
     }

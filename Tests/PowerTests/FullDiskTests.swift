@@ -133,7 +133,7 @@ struct UnreadableSectorTests {
       // One read, whichever it is. Four are of the superblocks and the identity.
       Failing(count: 1, from: 1),
       // A stretch behind them, which no second try gets.
-      Failing(count: 12, from: 5),
+      Failing(count: 12, from: 7),
     ])
   func unreadable(failing: Failing) throws {
     let start = Stopwatch()

@@ -16,7 +16,7 @@ RELEASE_FLAGS = -c release --static-swift-stdlib
 DIST = dist
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test bench format lint check-unit install uninstall clean
+.PHONY: help deps build demo test torture bench format lint check-unit install uninstall clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,10 +38,18 @@ demo: deps build ## two private brokers, pumps, an outage and a SIGKILL, then th
 # deadlines measure the product and not the other tests.
 PROCESS_TESTS = CrashTests|IntegrationTests|MosquittoTests|AuditTests|ObservabilityTests|PlatformTests
 
+TORTURE = .build/release/journal-torture
+
 test: deps check-unit build ## unit, integration and crash tests, and the released program
+	$(SWIFT) build -c release --product journal-torture
+	$(TORTURE) all --quick
 	$(SWIFT) build --build-tests
 	$(SWIFT) test --skip-build --skip '$(PROCESS_TESTS)'
 	$(SWIFT) test --skip-build --no-parallel --filter '$(PROCESS_TESTS)'
+
+torture: deps ## every campaign against the ring journal in full, with its negative controls (hours)
+	$(SWIFT) build -c release --product journal-torture
+	$(TORTURE) all
 
 bench: deps ## measure the figures of the README as ratios in one run (about 5 minutes)
 	PENSTOCK_BENCHMARKS=1 $(SWIFT) build -c release --scratch-path .build/bench

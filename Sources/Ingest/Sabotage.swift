@@ -10,6 +10,8 @@ package enum Sabotage: String, Sendable, CaseIterable {
   /// Commits do not sync: the power-cut tests must find losses.
   case noSync = "no-sync"
 
-  /// The environment variable that chooses one.
-  package static let variable = "PENSTOCK_TEST_SABOTAGE"
+  #if PENSTOCK_SABOTAGE
+    /// The environment variable that chooses one.
+    package static let variable = "PENSTOCK_TEST_SABOTAGE"
+  #endif
 }

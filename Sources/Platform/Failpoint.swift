@@ -3,14 +3,13 @@
   import Synchronization
 #endif
 
-/// A named place on the way of a message at which a debug build can be told to die, so that the
-/// tests can be sure to have died there. Not for the tests only to read: this list is the table of
-/// all points, in the order in which a message meets them.
+/// A named place on the way of a message at which a debug build can be told to die, so that a test
+/// can be sure that it has died there. This list is the table of all points.
 ///
 ///     PENSTOCK_TEST_FAILPOINT=NAME[:HIT][=ACTION][,NAME…]
 ///
-/// ACTION is `kill` (SIGKILL, the default), `exit` (status 99, without any cleaning up) or `pause`
-/// (SIGSTOP); HIT counts from 1, which is the default. `PENSTOCK_TEST_FAILPOINT_COVERAGE` names a
+/// ACTION is `kill` (SIGKILL, the default) or `pause` (SIGSTOP); HIT counts from 1, which is the
+/// default. `PENSTOCK_TEST_FAILPOINT_COVERAGE` names a
 /// file that gets one line per point the process came by (`met NAME`), and one when it acted
 /// (`acted NAME`). In a release build the functions are empty and the variables mean nothing.
 package enum Failpoint: String, Sendable, CaseIterable {
@@ -99,8 +98,6 @@ package enum Failpoint: String, Sendable, CaseIterable {
   case deadLetterAfterStore = "dead-letter-after-store"
 
   #if PENSTOCK_SABOTAGE
-    /// Whether this build has failpoints.
-    package static let isBuiltIn = true
     /// The environment variable that chooses points.
     package static let variable = "PENSTOCK_TEST_FAILPOINT"
     /// The environment variable that names the coverage file.
@@ -116,7 +113,6 @@ package enum Failpoint: String, Sendable, CaseIterable {
     /// Ends or stops the process as was asked for.
     package func act() { Plan.current?.act(at: self) }
   #else
-    @inlinable package static var isBuiltIn: Bool { false }
     @inlinable package func reach() {}
     @inlinable package var isDue: Bool { false }
     @inlinable package func act() {}
@@ -126,7 +122,7 @@ package enum Failpoint: String, Sendable, CaseIterable {
 #if PENSTOCK_SABOTAGE
   extension Failpoint {
     private enum Action: String {
-      case kill, exit, pause
+      case kill, pause
     }
 
     /// What the environment asks for; nil when it asks for nothing.
@@ -171,7 +167,6 @@ package enum Failpoint: String, Sendable, CaseIterable {
           kill(getpid(), SIGKILL)
           // The signal takes this thread at the latest when it comes back from the kernel.
           while true { _ = pause() }
-        case .exit: _exit(99)
         case .pause: kill(getpid(), SIGSTOP)
         case nil: return
         }

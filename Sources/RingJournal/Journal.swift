@@ -17,10 +17,11 @@ package struct OpenedJournal: ~Copyable, Sendable {
 package enum Journal {
   /// Opens the journal at `path`, creating it first when this is a first start.
   ///
-  /// `progress` is called while a new file is zero-filled; `isCancelled` is asked as often, and when
-  /// it answers true the unfinished file is removed and `cancelled` thrown. `recovered` is called for the records
-  /// that are still in the file, in ascending sequence order, each once, before this returns; it
-  /// may also get records that were released just before the stop. The bytes are lent for the call.
+  /// `progress` is called while a new file is zero-filled; `isCancelled` is asked as often, and
+  /// when it answers true the unfinished file is removed and `cancelled` thrown. `recovered` is
+  /// called for the records that are still in the file, in ascending sequence order, each once,
+  /// before this returns; it may also get records that were released just before the stop. The
+  /// bytes are lent for the call.
   ///
   /// Blocks for as long as reading the ring takes; a thread that reads ahead ends before this
   /// returns. Reads at most 1.1 × the scanned part, holds at most 8 MiB (and, when a group is

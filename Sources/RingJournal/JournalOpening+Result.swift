@@ -14,8 +14,7 @@ extension JournalOpening {
       throw JournalError(.openFailed, "\(path) cannot be opened for reading", cause: error)
     }
     var scan = RecoveryScan(
-      file: file, identity: blocks.identity, layout: layout, environment: environment,
-      hint: blocks.superblock)
+      file: file, blocks: blocks, layout: layout, environment: environment)
     scan.run(recovered)
     let cursors = CursorTable(
       sinks: options.sinks, blocks: blocks, newest: scan.result.newestHeader)

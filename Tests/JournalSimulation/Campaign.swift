@@ -45,8 +45,13 @@ package struct CampaignOptions: Sendable {
   package var sectorByteCount: Int?
   /// What a full ring does; nil: each case decides.
   package var whenFull: WhenFull?
+  /// Tells on standard error what happens: for one seed.
+  package var isTracing = false
 
-  package init(sectorByteCount: Int? = nil, whenFull: WhenFull? = nil) {
+  package init(
+    sectorByteCount: Int? = nil, whenFull: WhenFull? = nil, isTracing: Bool = false
+  ) {
+    self.isTracing = isTracing
     self.sectorByteCount = sectorByteCount
     self.whenFull = whenFull
   }
@@ -82,12 +87,14 @@ package struct Campaign: Sendable {
   }
 
   /// In the order in which `all` runs them.
-  package static let all: [Campaign] = [
-    .model,
-    .decay,
-    .withoutSync,
-    .withoutChecksums,
-    .acknowledgedEarly,
-    .cursorAhead,
-  ]
+  package static let all: [Campaign] =
+    [
+      .model,
+      .decay,
+      .subsets,
+      .withoutSync,
+      .withoutChecksums,
+      .acknowledgedEarly,
+      .cursorAhead,
+    ] + torn + damage
 }

@@ -26,6 +26,9 @@ package final class ImageDisk: Disk {
   /// Writes to the file since the beginning.
   package var writeCount: Int { state.withLock { $0.writeCount } }
 
+  /// Blocks that still refuse.
+  package var unreadableBlockCount: Int { state.withLock { $0.unreadable.count } }
+
   /// Reading any byte of these blocks answers EIO; writing heals them.
   package func refuseToRead(blocks: Set<Int>) { state.withLock { $0.unreadable = blocks } }
 

@@ -1,6 +1,14 @@
 import GatewayCore
 import RingJournal
 
+/// What was on the disk just before an opening.
+struct DiskBefore {
+  var provable: UInt64
+  /// Groups; nil: what a killed process left was written by the opening itself.
+  var whole: Set<UInt32>?
+  var hadBothSlots: Bool
+}
+
 extension ModelRun {
   /// What an opening must have given.
   ///
@@ -11,9 +19,12 @@ extension ModelRun {
   /// ring then ends before them, and `unprovable` counts their records.
   mutating func check(
     _ state: JournalState, _ report: RecoveryReport,
-    visited: [(sequence: UInt64, payload: UInt64)], provable: UInt64
+    visited: [(sequence: UInt64, payload: UInt64)], before: DiskBefore
   ) throws {
-    let found = state.committed.rawValue
+    let (found, provable) = (state.committed.rawValue, before.provable)
+    truth.trace(
+      "-- opened: committed \(found) of \(truth.last), provable \(provable), oldest kept "
+        + "\(state.oldestKept), corrupt \(report.corruptRanges.map(\.sequences))")
     if found < (scenario.decays ? provable : truth.last) {
       complain(
         .lost, "committed \(found) < \(truth.last), provable \(provable)",
@@ -36,15 +47,15 @@ extension ModelRun {
       complain(.duplicated, "visited out of order")
     }
     truth.oldestKept = max(truth.oldestKept, state.oldestKept.rawValue)
-    truth.settle(found, kit.disk)
+    truth.settle(found, whole: before.whole, kit.disk)
     let visitedSequences = Set(visited.map(\.sequence))
     for (index, sink) in kit.options.sinks.enumerated() {
       let cursor = state.acknowledged(index).rawValue
-      checkCursor(sink, cursor, found: found)
-      let before = truth.sinks[sink.name]
+      checkCursor(sink, cursor, found: found, before)
+      let known = truth.sinks[sink.name]
       truth.sinks[sink.name] = ModelTruth.Sink(
         acknowledged: cursor, durable: cursor,
-        mayMissBelow: before?.isRequired ?? false ? before?.mayMissBelow ?? 0 : truth.oldestKept,
+        mayMissBelow: known?.isRequired ?? false ? known?.mayMissBelow ?? 0 : truth.oldestKept,
         isRequired: sink.required)
       truth.everAcknowledged[sink.name] = max(truth.everAcknowledged[sink.name] ?? 0, cursor)
       try checkContents(state, sink: index, visited: visitedSequences)
@@ -57,15 +68,18 @@ extension ModelRun {
     }
   }
 
-  private mutating func checkCursor(_ sink: JournalSink, _ cursor: UInt64, found: UInt64) {
+  private mutating func checkCursor(
+    _ sink: JournalSink, _ cursor: UInt64, found: UInt64, _ before: DiskBefore
+  ) {
     let firstWhole = truth.places.keys.filter { $0 >= truth.oldestKept }.min() ?? found + 1
     guard let known = truth.sinks[sink.name] else {
       // A name that the journal does not know.
       if cursor > found { complain(.lost, "new cursor \(cursor) beyond \(found)") }
       guard !scenario.decays else { return }
-      if sink.start == .newest {
+      // A slot that was torn may have known the name: rather all once more than nothing.
+      if sink.start == .newest && before.hadBothSlots {
         if cursor != found { complain(.other, "new cursor \(cursor) instead of \(found)") }
-      } else if cursor >= firstWhole {
+      } else if cursor >= firstWhole && !(sink.start == .newest && cursor == found) {
         complain(.lost, "new cursor \(cursor) passes \(firstWhole)")
       }
       return

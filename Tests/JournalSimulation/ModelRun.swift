@@ -22,6 +22,7 @@ package struct ModelRun {
       blocks: scenario.blockCount, commit: .kibibytes(12), sinks: scenario.sinks,
       disk: SimulatedDisk(sectorByteCount: scenario.sectorByteCount), seed: scenario.seed)
     kit.options.whenFull = scenario.whenFull
+    truth.isTracing = scenario.isTracing
     kit.environment.isSyncDisabled = scenario.sabotage == .noSync
     kit.environment.isVerificationDisabled = scenario.sabotage == .noVerification
     if scenario.readsAhead { kit.environment.scanChunkByteCount = 8192 }
@@ -159,6 +160,7 @@ package struct ModelRun {
       }
     }
     truth.absorb(kit.disk)
+    truth.trace("-- died")
     guard scenario.decays else { return }
     for _ in 0..<([0, 0, 1, 1, 2, 4].randomElement(using: &generator) ?? 0) { rot() }
   }
@@ -173,9 +175,9 @@ package struct ModelRun {
       offset = newest.offset + blocks * 4096 + Int.random(in: 0..<4096, using: &generator)
       offset = min(max(offset, 0), byteCount - 1)
     }
-    kit.disk.rot(
-      JournalKit.path, at: offset,
-      SimulatedDisk.Rot.allCases.randomElement(using: &generator) ?? .bit, seed: generator.next())
+    let kind = SimulatedDisk.Rot.allCases.randomElement(using: &generator) ?? .bit
+    truth.trace("rot: \(kind) at block \(offset / 4096), byte \(offset % 4096)")
+    kit.disk.rot(JournalKit.path, at: offset, kind, seed: generator.next())
   }
 
   // MARK: Opening
@@ -192,7 +194,9 @@ package struct ModelRun {
         $0.faults.misdirectedWrite = 0
       }
     }
-    let provable = truth.provable(kit.disk)
+    let before = DiskBefore(
+      provable: truth.provable(kit.disk), whole: isPending ? nil : truth.wholeGroups(kit.disk),
+      hadBothSlots: kit.disk.holdsBothSlots())
     var visited: [(sequence: UInt64, payload: UInt64)] = []
     let journal: OpenedJournal
     do throws(JournalError) {
@@ -204,7 +208,8 @@ package struct ModelRun {
       throw .journal(error)
     }
     do {
-      try check(journal.state, journal.report, visited: visited, provable: provable)
+      try check(
+        journal.state, journal.report, visited: visited, before: before)
     } catch let error as JournalError {
       throw .journal(error)
     } catch {

@@ -31,6 +31,7 @@ package struct ModelScenario: Sendable {
   package var faults = DiskFaults()
   package var sabotage: Sabotage?
   package var lifeCount = 6
+  package var isTracing = false
 
   package init(
     seed: UInt64, options: CampaignOptions = CampaignOptions(), decays: Bool = false,
@@ -39,6 +40,7 @@ package struct ModelScenario: Sendable {
     // Another sequence than the operations take, so that an option changes nothing else.
     var generator = SeededGenerator(seed: ~seed)
     self.seed = seed
+    isTracing = options.isTracing
     self.sabotage = sabotage
     let sector = [512, 512, 4096].randomElement(using: &generator) ?? 512
     sectorByteCount = options.sectorByteCount ?? sector

@@ -1,3 +1,4 @@
+import Platform
 import RingJournal
 import Synchronization
 
@@ -63,6 +64,7 @@ struct ModelTruth {
   var everAcknowledged: [String: UInt64] = [:]
   /// The highest `oldestKept` that the journal published.
   var oldestKept: UInt64 = 1
+  var isTracing = false
   private var groups: [GroupWrite] = []
   private var slots: [SlotWrite] = []
 
@@ -72,10 +74,27 @@ struct ModelTruth {
 
   /// Takes over what was written since the last call.
   mutating func absorb(_ disk: SimulatedDisk) {
-    for write in disk.takeWrites() {
-      if let group = GroupWrite(write) { groups.append(group) }
-      if let slot = SlotWrite(write) { slots.append(slot) }
+    let (writes, strays) = disk.takeNews()
+    for write in writes {
+      if let group = GroupWrite(write) {
+        groups.append(group)
+        trace(
+          "write \(write.id) at block \(group.offset / 4096), \(group.byteCount) bytes: group "
+            + "\(group.number), \(group.first)–\(group.last)")
+      } else if let slot = SlotWrite(write) {
+        slots.append(slot)
+        trace(
+          "write \(write.id) at block \(slot.offset / 4096): superblock, committed "
+            + "\(slot.committed), head \(ModelTruth.word(write.bytes, 552) / 4096), next group "
+            + "\(ModelTruth.word(write.bytes, 568)), high water "
+            + "\(ModelTruth.word(write.bytes, 576) / 4096)")
+      }
     }
+    for stray in strays { trace(stray) }
+  }
+
+  func trace(_ text: @autoclosure () -> String) {
+    if isTracing { Console.error(text()) }
   }
 
   /// A commit returned: its records are where the last group went.
@@ -109,15 +128,23 @@ struct ModelTruth {
     return min(proven, last)
   }
 
+  /// Writes of groups that the disk holds now, each byte of them. To be asked before an opening:
+  /// already its own writes may go astray.
+  func wholeGroups(_ disk: SimulatedDisk) -> Set<UInt32> {
+    Set(
+      groups.lazy.filter { disk.holds($0.id, $0.offset..<$0.offset + $0.byteCount) }.map(\.id))
+  }
+
   /// After an opening that found `found` to be the newest sequence: what the disk still holds, and
   /// where.
-  mutating func settle(_ found: UInt64, _ disk: SimulatedDisk) {
+  mutating func settle(_ found: UInt64, whole: Set<UInt32>?, _ disk: SimulatedDisk) {
     absorb(disk)
     for (sequence, payload) in open where sequence <= found { committed[sequence] = payload }
     open = [:]
     for sequence in stride(from: found + 1, through: last, by: 1) { committed[sequence] = nil }
     last = found
-    groups = groups.filter { disk.holds($0.id, $0.offset..<$0.offset + $0.byteCount) }
+    let whole = whole ?? wholeGroups(disk)
+    groups = groups.filter { whole.contains($0.id) }
     slots = slots.filter { disk.holds($0.id, $0.offset..<$0.offset + 4096) }
     places = [:]
     groups.sort { $0.number < $1.number }
@@ -134,11 +161,14 @@ struct ModelTruth {
 }
 
 extension SimulatedDisk {
-  /// The writes since the last call.
-  func takeWrites() -> [LoggedWrite] {
+  /// The writes since the last call, and which of them went astray.
+  func takeNews() -> ([LoggedWrite], strays: [String]) {
     state.withLock { state in
-      defer { state.writes.removeAll(keepingCapacity: true) }
-      return state.writes
+      defer {
+        state.writes.removeAll(keepingCapacity: true)
+        state.strays = []
+      }
+      return (state.writes, state.strays)
     }
   }
 
@@ -151,6 +181,17 @@ extension SimulatedDisk {
       for index in bytes.lowerBound / 512..<bytes.upperBound / 512
       where content.origins[index] != id { return false }
       return !content.unreadable.contains { $0 < bytes.upperBound && $0 + 4096 > bytes.lowerBound }
+    }
+  }
+
+  /// Whether both superblock slots are whole, each from one write.
+  func holdsBothSlots() -> Bool {
+    state.withLock { state in
+      guard let content = state.files[JournalKit.path] else { return false }
+      return [0, 16].allSatisfy { slot in
+        content.origins.count > slot + 8 && content.origins[slot] != 0
+          && content.origins[slot..<slot + 8].allSatisfy { $0 == content.origins[slot] }
+      }
     }
   }
 

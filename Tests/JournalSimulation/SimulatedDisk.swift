@@ -79,11 +79,15 @@ package final class SimulatedDisk: Disk {
     var nextInode: UInt64 = 1
     var nextWriteID: UInt32 = 1
     package var operationsUntilPowerOff: Int?
+    /// The power goes right after the next write at this offset.
+    package var powerOffAfterWriteAt: Int?
     /// Codes of the next calls; 0: that one succeeds.
     package var failingSyncs: [Int32] = []
     package var failingWrites: [Int32] = []
     package var faults = DiskFaults()
     package var writes: [LoggedWrite] = []
+    /// What happened to writes on the way to the disk, in words.
+    package var strays: [String] = []
     package var syncCount = 0
     package var readByteCount = 0
     package var filesystem = VolumeFacts.Filesystem.ordinary

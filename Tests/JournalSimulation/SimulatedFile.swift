@@ -133,6 +133,7 @@ final class SimulatedFile: DiskFile {
         throw SystemError("pwrite", code: Bool.random(using: &state.generator) ? 5 : 28)
       }
       // The last write before the power goes is pending, too: it may have reached the disk.
+      if state.powerOffAfterWriteAt == offset { state.operationsUntilPowerOff = 1 }
       if count == bytes.count { try state.spend() }
       return count
     }
@@ -180,11 +181,13 @@ final class SimulatedFile: DiskFile {
       let lost =
         Bool.random(using: &state.generator)
         ? whole : SimulatedFile.block(of: write, &state.generator)
+      state.strays.append("lost \(lost) of write \(write.id)")
       content.land(write, 0..<lost.lowerBound)
       content.land(write, lost.upperBound..<write.bytes.count)
     } else if mayStray && state.happens(state.faults.misdirectedWrite) {
       let places = (content.durable.count - write.bytes.count) / 4096
       let place = Int.random(in: 0...places, using: &state.generator) * 4096
+      state.strays.append("write \(write.id) went to \(place)")
       content.land(write, whole, shiftedBy: place - write.offset)
     } else {
       content.land(write, whole)

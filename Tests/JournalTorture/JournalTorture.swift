@@ -30,6 +30,8 @@ struct JournalTorture: ParsableCommand {
 
   @Flag(help: "The short run of every build.") var quick = false
 
+  @Flag(help: "Tell what happens; for one seed.") var trace = false
+
   @Flag(help: "Results as JSON, one line per campaign.") var json = false
 
   func validate() throws {
@@ -69,7 +71,8 @@ struct JournalTorture: ParsableCommand {
     let run = CampaignRun(
       campaign, seeds: first..<first + count,
       options: CampaignOptions(
-        sectorByteCount: sector, whenFull: whenFull.flatMap { WhenFull(rawValue: $0) }),
+        sectorByteCount: sector, whenFull: whenFull.flatMap { WhenFull(rawValue: $0) },
+        isTracing: trace),
       threadCount: jobs ?? cores)
     TrappedCase.report(campaign.name, arguments: arguments)
     let start = Clock.monotonic()

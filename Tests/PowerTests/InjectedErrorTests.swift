@@ -65,7 +65,7 @@ struct InjectedErrorTests {
     let report = try stage.report()
     Campaign.tell(
       fault, runs: "\(Campaign.callCount) calls, \(Int(slowest * 1000)) ms to the exit at most",
-      report,
+      report.counts,
       since: start)
     #expect(slowest <= 1)
     #expect(report.isClean(allowedRedelivery: .max), "\(report.table(allowedRedelivery: .max))")
@@ -139,7 +139,7 @@ struct InjectedErrorTests {
     }
     try drainAndStop(stage)
     let report = try stage.report()
-    Campaign.tell("short writes", runs: "2 lives", report, since: start)
+    Campaign.tell("short writes", runs: "2 lives", report.counts, since: start)
     #expect(report.isClean(allowedRedelivery: .max), "\(report.table(allowedRedelivery: .max))")
   }
 }

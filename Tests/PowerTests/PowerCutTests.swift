@@ -126,7 +126,7 @@ struct PowerCutTests {
     let report = try run.finish()
     Campaign.tell(
       "power cut, \(kind.rawValue), \(moment.rawValue), seed \(seed)", runs: "\(cuts) cuts",
-      report, since: start)
+      report.counts, since: start)
     #expect(
       report.isClean(allowedRedelivery: run.allowedRedelivery),
       "\(report.table(allowedRedelivery: run.allowedRedelivery))")
@@ -146,7 +146,7 @@ struct PowerCutTests {
     run.sabotage = sabotage
     for _ in 0..<2 { try run.live(until: .onAcknowledgement) }
     let report = try run.finish()
-    Campaign.tell("control, \(sabotage)", runs: "\(run.cutCount) cuts", report, since: start)
+    Campaign.tell("control, \(sabotage)", runs: "\(run.cutCount) cuts", report.counts, since: start)
     #expect(report.counts.lost > 0, "\(report.table(allowedRedelivery: 0))")
   }
 
@@ -174,6 +174,47 @@ struct PowerCutTests {
     .enabled(if: LoopVolume.Kind.isPossible(.xfs), .init(rawValue: LoopVolume.Kind.obstacle(.xfs))),
     arguments: Moment.allCases)
   private func xfs(moment: Moment) throws { try run(.xfs, moment, cuts: Self.share) }
+}
+
+@Suite("the power goes while a journal is created", .serialized)
+struct CreationCutTests {
+  @Test(
+    "there is a whole journal afterwards or none, and the next start needs no help",
+    .enabled(
+      if: LoopVolume.Kind.isPossible(.ext4), .init(rawValue: LoopVolume.Kind.obstacle(.ext4))))
+  func creation() throws {
+    let start = Stopwatch()
+    var generator = SplitMix64(seed: Campaign.seed)
+    var wholeCount = 0
+    for _ in 0..<Campaign.callCount {
+      let volume = try LoopVolume(.ext4)
+      try volume.mount()
+      let power = try PowerSwitch()
+      let stage = try PowerStage(dataDirectory: try volume.makeDirectory("data"))
+      let process = try stage.gateway.start()
+      try power.arm(mountPoint: volume.mountPoint, process: process, acknowledgements: nil)
+      // Creating 16 MiB here takes some 20 to 100 ms.
+      let delay = Duration.milliseconds(Int64.random(in: 0...150, using: &generator))
+      _ = try stage.gateway.ended(within: delay)
+      power.cut()
+      #expect(try power.waitForCut(atMost: .seconds(10)))
+      try stage.gateway.kill()
+      try stage.waitForSilence()
+      try volume.unmount()
+      try volume.mount()
+      if (try? FileStatus(path: stage.gateway.journalPath)) != nil { wholeCount += 1 }
+      try stage.gateway.start()
+      stage.send(100)
+      try stage.gateway.wait(for: "PUBACKs") { stage.acknowledgedCount == 100 }
+      try stage.drain()
+      #expect(try stage.gateway.stop() == 0)
+      let report = try stage.report()
+      #expect(report.isClean(allowedRedelivery: 0), "\(report.table(allowedRedelivery: 0))")
+    }
+    Console.line(
+      "campaign power cut while creating: \(Campaign.callCount) cuts, \(wholeCount) journals were "
+        + "whole, the others were created anew, \(start.seconds()) s")
+  }
 }
 
 @Suite("the disk is pulled out", .serialized)
@@ -209,7 +250,8 @@ struct PulledDiskTests {
     #expect(try stage.gateway.stop() == 0)
     try stage.waitForSilence()
     let report = try stage.report()
-    Campaign.tell("disk pulled out", runs: "\(Campaign.callCount) times", report, since: start)
+    Campaign.tell(
+      "disk pulled out", runs: "\(Campaign.callCount) times", report.counts, since: start)
     #expect(report.isClean(allowedRedelivery: .max), "\(report.table(allowedRedelivery: .max))")
   }
 

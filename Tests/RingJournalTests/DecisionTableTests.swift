@@ -98,8 +98,7 @@ struct DecisionTableTests {
     let layout = JournalLayout(
       capacity: ByteCount(blocks.identity.capacity), spacing: environment.spacing)
     var scan = RecoveryScan(
-      file: file, identity: blocks.identity, layout: layout, environment: environment,
-      hint: blocks.superblock)
+      file: file, blocks: blocks, layout: layout, environment: environment)
     scan.run { _, _ in }
     let cursors = CursorTable(blocks: blocks, newest: scan.result.newestHeader)
     return planRecovery(scan.result, blocks: blocks, floor: cursors.floor, layout: layout)

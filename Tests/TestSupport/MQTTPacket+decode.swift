@@ -96,8 +96,10 @@ package struct MQTTPacketReader: Sendable {
     let properties = version == .v5 ? try fields.block() : []
     let isClean = flags & 2 == 2
     var connect = MQTTPacket.Connect(
-      version: version, clientID: try fields.text(), cleanStart: isClean, keepAlive: keepAlive,
+      version: version, clientID: try fields.text(),
       sessionExpiry: version == .v311 && !isClean ? .max : 0)
+    connect.cleanStart = isClean
+    connect.keepAlive = keepAlive
     try scan(properties, into: &connect)
     return connect
   }

@@ -23,13 +23,19 @@ package enum MQTTPacket: Sendable, Hashable {
   package struct Connect: Sendable, Hashable {
     package var version: Version
     package var clientID: String
-    package var cleanStart: Bool
+    package var cleanStart = false
     /// Seconds.
-    package var keepAlive: UInt16
+    package var keepAlive: UInt16 = 60
     /// QoS 1 messages that the client takes un-acknowledged; 65,535 when it does not say.
     package var receiveMaximum = UInt16.max
     /// Seconds that the session outlives the connection; with 3.1.1 for ever unless clean.
     package var sessionExpiry: UInt32
+
+    package init(version: Version, clientID: String, sessionExpiry: UInt32) {
+      self.version = version
+      self.clientID = clientID
+      self.sessionExpiry = sessionExpiry
+    }
   }
 
   package struct ConnectAcknowledged: Sendable, Hashable {

@@ -5,7 +5,7 @@ import Platform
 ///
 /// ## Invariants
 /// 1. No group was ever written at or beyond `highWater` while `headLap` is 0, so a young file is
-///    scanned only that far. It is durable before it is needed.
+///    scanned only a step further. It is durable before it is needed.
 /// 2. What a durable superblock or group header does not know to be acknowledged or given up is not
 ///    overwritten.
 /// 3. Synced writes alternate. A write without a sync goes to the slot that was not synced last, so

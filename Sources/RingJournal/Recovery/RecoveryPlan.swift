@@ -45,15 +45,14 @@ func planRecovery(
   plan.committed = evidence.through
   plan.oldestKept = max(superblock?.oldestKept ?? 1, scan.newestHeader?.oldestKept ?? 1)
   plan.nextNumber = evidence.nextNumber
-  if let newestHeader = scan.newestHeader {
-    plan.keepIntact(scan.groups, newest: newestHeader)
-  }
+  let frontier = Frontier(newest: scan.newestHeader, superblock: superblock)
+  if let frontier { plan.keepIntact(scan.groups, frontier) }
   plan.placeHead(scan.newest, superblock: superblock)
   let released = max(floor, max(plan.oldestKept, 1) - 1)
   let reach = CutReach(head: plan.head, released: released, layout: layout)
-  if let newestHeader = scan.newestHeader {
+  if let frontier {
     plan.judgeDamaged(
-      scan.damaged, newest: newestHeader, followedBelow: evidence.followedBelow, reach: reach)
+      scan.damaged, frontier, followedBelow: evidence.followedBelow, reach: reach)
   }
   plan.findHoles(
     floor: floor, end: evidence.end(superblock) ?? plan.head, reach: reach, layout: layout)
@@ -62,12 +61,12 @@ func planRecovery(
 
 extension RecoveryPlan {
   /// The rows for the intact groups.
-  fileprivate mutating func keepIntact(_ groups: [GroupEntry], newest: GroupHeader) {
+  fileprivate mutating func keepIntact(_ groups: [GroupEntry], _ frontier: Frontier) {
     // From the newest to the oldest: what begins at or behind a newer group is superseded.
     var lowestFirst = UInt64.max
     for group in groups.sorted(by: { $0.number > $1.number }) {
       let facts = SpotFacts([.isHeaderIntact, .isBodyIntact])
-        .with(.isLapCurrent, lapFits(group, newest: newest))
+        .with(.isLapCurrent, frontier.lapFits(group))
         .with(.isNeeded, group.first < lowestFirst)
       guard decide(facts) == .keep else { continue }
       kept.append(group)
@@ -78,7 +77,7 @@ extension RecoveryPlan {
 
   /// The rows for groups with an intact header and a body that is not.
   fileprivate mutating func judgeDamaged(
-    _ groups: [GroupEntry], newest: GroupHeader, followedBelow: UInt64, reach: CutReach
+    _ groups: [GroupEntry], _ frontier: Frontier, followedBelow: UInt64, reach: CutReach
   ) {
     for group in groups {
       let isNeeded =
@@ -86,7 +85,7 @@ extension RecoveryPlan {
         && !reach.covers(group.first...group.last, at: [group.offset..<group.end])
       _ = decide(
         SpotFacts.isHeaderIntact
-          .with(.isLapCurrent, lapFits(group, newest: newest))
+          .with(.isLapCurrent, frontier.lapFits(group))
           .with(.isFollowed, group.number < followedBelow)
           .with(.isNeeded, isNeeded))
     }
@@ -111,7 +110,10 @@ extension RecoveryPlan {
   /// The ring goes on behind the newest intact group, or where a superblock says that it went on.
   fileprivate mutating func placeHead(_ newest: GroupHeader?, superblock: Superblock?) {
     lap = superblock?.headLap ?? 0
-    guard let newest, newest.number + 1 >= superblock?.nextGroupNumber ?? 1 else { return }
+    guard let newest else { return }
+    if let superblock, superblock.nextGroupNumber > newest.number + 1, !newest.reaches(superblock) {
+      return
+    }
     head = newest.offset + newest.occupiedByteCount
     lap = newest.lap
   }
@@ -144,11 +146,34 @@ extension RecoveryPlan {
   }
 }
 
-/// The lap that a group at this place has when it is not the remains of an older turn.
-private func lapFits(_ group: GroupEntry, newest: GroupHeader) -> Bool {
-  // The older copy of the newest tail lies behind it, in the same lap.
-  let isBehind = group.offset > newest.offset && group.first != newest.first
-  return group.lap == UInt32(truncatingIfNeeded: isBehind ? newest.lap &- 1 : newest.lap)
+/// How far the writer is known to have come. Groups before this place are of its lap, groups from
+/// there on of the lap before; anything else is the remains of an older turn.
+private struct Frontier {
+  private let offset: Int
+  private let lap: UInt64
+  /// The older copy of the newest tail lies behind it, in the same lap.
+  private let tailFirst: UInt64?
+
+  /// Nil: nobody ever wrote a group.
+  init?(newest: GroupHeader?, superblock: Superblock?) {
+    guard let newest else { return nil }
+    if let superblock, superblock.nextGroupNumber > newest.number + 1, !newest.reaches(superblock) {
+      // The newest groups are gone. What lies where they were is older than they: to keep it would
+      // put the oldest records of the ring behind its head.
+      offset = superblock.headOffset
+      lap = superblock.headLap
+      tailFirst = nil
+    } else {
+      offset = newest.offset + newest.occupiedByteCount
+      lap = newest.lap
+      tailFirst = newest.first
+    }
+  }
+
+  func lapFits(_ group: GroupEntry) -> Bool {
+    let isBehind = group.offset >= offset && group.first != tailFirst
+    return group.lap == UInt32(truncatingIfNeeded: isBehind ? lap &- 1 : lap)
+  }
 }
 
 /// Where the last write may have gone when the power was cut, over groups that had been released
@@ -169,5 +194,13 @@ private struct CutReach {
   func covers(_ sequences: ClosedRange<UInt64>, at bytes: [Range<Int>]) -> Bool {
     sequences.upperBound <= released
       && bytes.allSatisfy { range in places.contains { $0.overlaps(range) } }
+  }
+}
+
+extension GroupHeader {
+  /// It lies at the superblock's head or behind it, although it is older: the older copy of a tail
+  /// whose newer one is gone. The ring must go on behind it.
+  fileprivate func reaches(_ superblock: Superblock) -> Bool {
+    lap == superblock.headLap && offset >= superblock.headOffset
   }
 }

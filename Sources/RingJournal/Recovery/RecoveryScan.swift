@@ -45,21 +45,21 @@ struct RecoveryScan: ~Copyable {
   private static let runGapMax = 64 << 10
 
   init(
-    file: any DiskFile, identity: Identity, layout: JournalLayout,
-    environment: JournalEnvironment, hint: Superblock?
+    file: any DiskFile, blocks: ControlBlocks, layout: JournalLayout,
+    environment: JournalEnvironment
   ) {
     self.file = file
-    self.identity = identity
+    identity = blocks.identity
     self.layout = layout
+    hint = blocks.superblock
     boot = environment.bootID
     verifying = !environment.isVerificationDisabled
-    self.hint = hint
     window = ScanWindow(
       file: file, layout: layout,
       size: environment.scanChunkByteCount.map { .chunks(of: $0) } ?? ScanSize())
   }
 
-  /// On its first lap, scanned only up to the high water and in sequence order.
+  /// On its first lap, scanned in sequence order and not to the end: see `youngReach`.
   private var isYoung: Bool {
     hint.map { $0.headLap == 0 && $0.highWater < layout.dataEnd } ?? false
   }
@@ -69,7 +69,7 @@ struct RecoveryScan: ~Copyable {
     if let hint {
       ranges =
         isYoung
-        ? [layout.dataStart..<hint.highWater]
+        ? [layout.dataStart..<min(hint.highWater + youngReach, layout.dataEnd)]
         : [hint.headOffset..<layout.dataEnd, layout.dataStart..<hint.headOffset]
     }
     // Without a superblock nothing tells old from new before the end: `visitRest` does it all.
@@ -123,13 +123,34 @@ struct RecoveryScan: ~Copyable {
     result.byteCount = window.found.byteCount
   }
 
+  /// How far behind the last sign of life a young ring is searched. The superblock that has the
+  /// latest high water may be rotten or lost; the one that is left is one such step behind.
+  private var youngReach: Int {
+    max(layout.superblockEveryByteCount, min(layout.groupByteCountMax, 1 << 20))
+  }
+
+  /// Not zero: something was written here, and the file was created full of zeros.
+  private func isWritten(_ offset: Int) -> Bool {
+    let block = offset..<offset + Block.byteCount
+    guard window.range.lowerBound <= offset, block.upperBound <= window.range.upperBound else {
+      return false
+    }
+    return window.withBytes(block) { bytes in
+      for index in 0..<Block.byteCount where bytes[index] != 0 { return true }
+      return false
+    }
+  }
+
   private mutating func scan(
     _ range: Range<Int>, _ visit: (JournalRecord, Span<UInt8>) -> Void
   ) {
     var offset = range.lowerBound
-    let limit = range.upperBound
+    var limit = range.upperBound
     while offset < limit {
       window.fill(offset, byteCount: Block.byteCount, limit: limit)
+      if isYoung, offset + Block.byteCount + youngReach > limit, isWritten(offset) {
+        limit = min(offset + Block.byteCount + youngReach, layout.dataEnd)
+      }
       guard let (header, isIntact) = inspect(offset, limit: limit) else {
         result.blankBlockCount += 1
         offset += Block.byteCount
@@ -151,6 +172,7 @@ struct RecoveryScan: ~Copyable {
       if result.newest.map({ header.number > $0.number }) ?? true { result.newest = header }
       if mayVisitNow(header) { visitGroup(header, visit) }
       offset += entry.occupiedByteCount
+      if isYoung { limit = max(limit, min(offset + youngReach, layout.dataEnd)) }
     }
   }
 

@@ -1,8 +1,8 @@
 // Goal: whatever an agent was doing when it died, nothing acknowledged is lost, nothing comes under
-// two sequences, the order holds. Method: a debug build dies by its own SIGKILL at each of the named
-// points in turn, in an order and at hits that the seed decides, again and again in the middle of
-// recovering from the death before; real brokers and pumps under load, a small ring that turns; an
-// independent audit. Cannot show: what a power cut does to writes that were not synced.
+// two sequences, the order holds. Method: a debug build dies by its own SIGKILL at each of the
+// named points in turn, in an order and at hits that the seed decides, again and again in the
+// middle of recovering from the death before; real brokers and pumps under load, a small ring that
+// turns; an independent audit. Cannot show: what a power cut does to writes that were not synced.
 
 import Audit
 import GatewayCore

@@ -6,6 +6,8 @@ import TestSupport
 enum FailpointScenario: Hashable {
   /// Pumps, both brokers, a ring that turns.
   case load
+  /// Small messages one by one, now and then a large one.
+  case trickle
   /// An empty data directory.
   case creation
   /// A ring with bad blocks.
@@ -24,9 +26,10 @@ enum FailpointScenario: Hashable {
       case .recoveryMidQuarantine, .recoveryBetweenSlots: .damage
       case .deadLetterBeforeStore, .deadLetterAfterStore: .refusal
       case .giveUp: .overflow
+      case .tailSeal, .tailCopyUp, .tailCopyDown: .trickle
       case .recoveryAfterScan, .recoveryBeforeEpoch, .ingestAfterAppend, .releaseBefore,
-        .releaseAfter, .tailSeal, .journalBeforeWrite, .journalMidWrite, .journalBeforeSync,
-        .journalAtWrap, .tailCopyUp, .tailCopyDown, .journalAfterSync, .journalAfterPublish,
+        .releaseAfter, .journalBeforeWrite, .journalMidWrite, .journalBeforeSync,
+        .journalAtWrap, .journalAfterSync, .journalAfterPublish,
         .superblockBeforeWrite, .superblockMidWrite, .superblockBeforeSync, .superblockAfterSync,
         .cursorAfterWrite, .closeBefore, .closeAfter, .ingestBeforeRelease, .flushBeforeUncork,
         .ingestAfterRelease, .upstreamAfterPublish, .upstreamBeforeCursor, .upstreamAfterCursor:
@@ -48,12 +51,12 @@ struct FailpointOrder {
       case .journalBeforeWrite, .journalMidWrite, .journalBeforeSync, .journalAfterSync,
         .journalAfterPublish, .ingestBeforeRelease, .ingestAfterRelease:
         200
-      case .tailSeal, .tailCopyUp, .flushBeforeUncork, .upstreamAfterPublish,
+      case .flushBeforeUncork, .upstreamAfterPublish,
         .upstreamBeforeCursor, .upstreamAfterCursor:
         20
       case .createMidFill: 16
       case .recoveryMidQuarantine: 4
-      case .releaseBefore, .releaseAfter, .tailCopyDown, .giveUp: 5
+      case .releaseBefore, .releaseAfter, .tailSeal, .tailCopyUp, .tailCopyDown, .giveUp: 5
       case .superblockBeforeWrite, .superblockMidWrite, .superblockBeforeSync,
         .superblockAfterSync, .deadLetterBeforeStore, .deadLetterAfterStore:
         4

@@ -67,6 +67,45 @@ import Testing
         #expect(try Command("journal", "stats", agent.journalPath).code == 0)
       }
 
+      @Test(
+        "a death while the tail is copied or sealed: nothing is lost or twice",
+        arguments: Case.all(.trickle))
+      private func trickle(_ test: Case) throws {
+        var field = try BrokerProcess(name: "field")
+        var central = try BrokerProcess(name: "central")
+        try field.start()
+        try central.start()
+        let file = GatewayFile(fieldPort: field.port, centralPort: central.port)
+        let deliveries = try Deliveries(central.endpoint, filter: file.upstreamTopic)
+        let agent = try TestAgent(file)
+        let coverage = try FailpointCoverage()
+        try agent.start(environment: coverage.environment(for: test.order))
+        try wait(for: "the subscription") { agent.log.contains("receiving from the field broker") }
+        let producer = try TestProducer(field.endpoint)
+        var ids: [String] = []
+        var isDead = false
+        while !isDead {
+          try #require(ids.count < 200, "the agent does not come by \(test.order.text)")
+          ids.append("m-\(ids.count)")
+          // Three copies of the tail, then what does not fit into it.
+          try producer.publish([
+            .reading(ids[ids.count - 1], byteCount: ids.count.isMultiple(of: 4) ? 5000 : 0)
+          ])
+          try wait(for: "the commit or the death") {
+            isDead = agent.wasKilled()
+            return try isDead
+              || agent.metric("penstock_ingest_journalled_total") == Double(ids.count)
+          }
+        }
+        try #require(coverage.actedCount(test.point) == 1, "another SIGKILL than ours")
+        Console.line("failpoint \(test.order.text): acted")
+        try agent.start()
+        try agent.wait(for: "all deliveries") { deliveries.faults(expecting: ids).isEmpty }
+        #expect(try agent.stop() == 0)
+        #expect(deliveries.faults(expecting: ids) == [])
+        #expect(deliveries.contents.gaps.isEmpty)
+      }
+
       @Test("a torn commit group is told in the log, and nothing is lost")
       func tornGroup() throws {
         var field = try BrokerProcess(name: "field")

@@ -95,6 +95,13 @@ final class TestAgent {
     return code
   }
 
+  /// Whether a SIGKILL has ended it; it may then be started again.
+  func wasKilled() -> Bool {
+    guard case .killed(signal: SIGKILL)? = try? process?.wait(atMost: .zero) else { return false }
+    process = nil
+    return true
+  }
+
   /// Waits for the end by a SIGKILL that somebody else, or it itself, has sent.
   func waitForKill(within limit: Duration = .seconds(10)) throws {
     guard var child = process.take() else { return }

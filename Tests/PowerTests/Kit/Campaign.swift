@@ -19,9 +19,8 @@ enum Campaign {
 
   /// One line to standard output, for the log of every run.
   static func tell(
-    _ name: String, runs: String, _ report: AuditReport, since start: Stopwatch
+    _ name: String, runs: String, _ counts: AuditCounts, since start: Stopwatch
   ) {
-    let counts = report.counts
     Console.line(
       "campaign \(name): \(runs), sent \(counts.sent), acknowledged \(counts.acknowledged), "
         + "lost \(counts.lost), invented \(counts.invented), wrong \(counts.corrupt), "

@@ -18,9 +18,9 @@ final class LoopVolume {
     /// Everything is laid out now, so that no thread of the kernel writes later on its own account.
     var makeOptions: [String] {
       switch self {
-      case .ext4: ["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"]
+      case .ext4: ["-q", "-F", "-b", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=0"]
       case .ext4WithoutJournal:
-        ["-q", "-F", "-O", "^has_journal", "-E", "lazy_itable_init=0,nodiscard"]
+        ["-q", "-F", "-b", "4096", "-O", "^has_journal", "-E", "lazy_itable_init=0,nodiscard"]
       case .xfs: ["-q", "-f"]
       }
     }
@@ -90,6 +90,17 @@ final class LoopVolume {
     let flags = penstock_test_remount_read_only
     guard unsafe Glibc.mount(device, mountPoint, kind.filesystem, flags, nil) == 0 else {
       throw SystemError("remount \(device) read-only")
+    }
+  }
+
+  /// How much the kernel writes to the device in one request.
+  func limitRequests(kibibytes: Int) throws {
+    let name = device.split(separator: "/").last ?? ""
+    let path = "/sys/block/\(name)/queue/max_sectors_kb"
+    let file = try File.open(path, flags: O_WRONLY)
+    let text = Array("\(kibibytes)".utf8)
+    guard unsafe write(file.raw, text, text.count) == text.count else {
+      throw SystemError("write \(path)")
     }
   }
 

@@ -25,10 +25,11 @@ struct Trace {
 
   /// What runs a program under strace. The counters of `injection` begin at the start of the
   /// program and are kept for each thread; one thread writes the journal.
-  static func wrapper(into path: String, _ injection: String) -> [String] {
+  /// `file`: only calls on this file are seen and counted.
+  static func wrapper(into path: String, _ injection: String, file: String? = nil) -> [String] {
     let strace = Environment.executable(named: "strace") ?? "strace"
-    return [
-      strace, "-f", "--seccomp-bpf", "-ttt", "-xx", "-s", "1", "-o", path,
+    let command = [strace, "-f", "-ttt", "-xx", "-s", "1", "-o", path]
+    return command + (file.map { ["-P", $0] } ?? ["--seccomp-bpf"]) + [
       "-e", "trace=fsync,fdatasync,pread64,pwrite64,write", "-e", "inject=\(injection)",
     ]
   }

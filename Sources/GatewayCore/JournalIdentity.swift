@@ -29,7 +29,7 @@ package struct JournalID: Hashable, Sendable, CustomStringConvertible {
         guard byte == UInt8(ascii: "-") else { return nil }
         continue
       }
-      guard let nibble = Hexadecimal.value(of: byte) else { return nil }
+      guard let nibble = Hexadecimal.value(ofLowerCase: byte) else { return nil }
       if nibbles < 16 {
         words.0 = words.0 << 4 | UInt64(nibble)
       } else {
@@ -68,7 +68,7 @@ package struct Epoch: RawRepresentable, Hashable, Sendable, CustomStringConverti
     guard text.utf8.count == 16 else { return nil }
     var value: UInt64 = 0
     for byte in text.utf8 {
-      guard let nibble = Hexadecimal.value(of: byte) else { return nil }
+      guard let nibble = Hexadecimal.value(ofLowerCase: byte) else { return nil }
       value = value << 4 | UInt64(nibble)
     }
     self.init(rawValue: value)

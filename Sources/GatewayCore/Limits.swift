@@ -15,12 +15,16 @@ package enum ExitCode: Int32, Sendable {
   case success = 0
   /// EX_USAGE.
   case usage = 64
+  /// EX_DATAERR: a file is not a journal, or too damaged to be used as one.
+  case data = 65
   /// EX_UNAVAILABLE: a broker is unavailable or refuses. One-shot commands only.
   case unavailable = 69
   /// EX_SOFTWARE: a bug of ours.
   case bug = 70
   /// EX_IOERR: the journal is poisoned, the disk failed.
   case disk = 74
+  /// EX_TEMPFAIL: another process has the journal open.
+  case busy = 75
   /// EX_CONFIG.
   case configuration = 78
 }

@@ -8,7 +8,7 @@ struct GroupEntry: Sendable, Equatable {
   var lastReceived: Int64
   /// File offset, in blocks.
   var block: UInt32
-  var recordCount: UInt32
+  var sequenceCount: UInt32
   var usedByteCount: UInt32
   /// Low half of the lap: enough to tell this turn from the last.
   var lap: UInt32
@@ -19,12 +19,12 @@ struct GroupEntry: Sendable, Equatable {
     received = header.wallBase
     lastReceived = header.wallBase &+ max(0, header.committedAt &- header.monotonicBase)
     block = UInt32(header.offset / Block.byteCount)
-    recordCount = header.recordCount
+    sequenceCount = header.sequenceCount
     usedByteCount = header.usedByteCount
     lap = UInt32(truncatingIfNeeded: header.lap)
   }
 
-  var last: UInt64 { first + UInt64(recordCount) - 1 }
+  var last: UInt64 { first + UInt64(sequenceCount) - 1 }
   var offset: Int { Int(block) * Block.byteCount }
   /// About when the record `sequence` was received: a tail collects records for minutes, and when
   /// some of them have left it, the others are the newer ones.

@@ -17,20 +17,22 @@ package struct OpenedJournal: ~Copyable, Sendable {
 package enum Journal {
   /// Opens the journal at `path`, creating it first when this is a first start.
   ///
-  /// `progress` is called while a new file is zero-filled. `recovered` is called for the records
-  /// that are still in the file, in ascending sequence order, each once, before this returns; it
-  /// may also get records that were released just before the stop. The bytes are lent for the call.
+  /// `progress` is called while a new file is zero-filled; `isCancelled` is asked as often, and
+  /// when it answers true the unfinished file is removed and `cancelled` thrown. `recovered` is
+  /// called for the records that are still in the file, in ascending sequence order, each once,
+  /// before this returns; it may also get records that were released just before the stop. The
+  /// bytes are lent for the call.
   ///
   /// Blocks for as long as reading the ring takes; a thread that reads ahead ends before this
   /// returns. Reads at most 1.1 × the scanned part, holds at most 8 MiB (and, when a group is
   /// larger than 1 MiB, twice that group) besides the index.
   package static func open(
     path: String, options: JournalOptions, environment: JournalEnvironment = .posix,
-    progress: (CreateProgress) -> Void = { _ in },
+    progress: (CreateProgress) -> Void = { _ in }, isCancelled: () -> Bool = { false },
     recovered: (JournalRecord, Span<UInt8>) -> Void = { _, _ in }
   ) throws(JournalError) -> OpenedJournal {
     try JournalOpening(path: path, options: options, environment: environment)
-      .run(progress: progress, recovered: recovered)
+      .run(progress: progress, isCancelled: isCancelled, recovered: recovered)
   }
 }
 
@@ -54,32 +56,58 @@ struct JournalOpening {
   /// 7 decide, 8 copy aside, 9 superblock of the new epoch (whose sync also settles what a volatile
   /// disk cache may still hold of the last group).
   consuming func run(
-    progress: (CreateProgress) -> Void, recovered: (JournalRecord, Span<UInt8>) -> Void
+    progress: (CreateProgress) -> Void, isCancelled: () -> Bool,
+    recovered: (JournalRecord, Span<UInt8>) -> Void
   ) throws(JournalError) -> OpenedJournal {
     let start = environment.clock.monotonic()
     let volume = try checkedVolume()
-    let file = try openOrCreate(volume, progress: progress)
+    let file = try openOrCreate(volume, progress: progress, isCancelled: isCancelled)
     let blocks = try ControlBlocks.read(file, path: path, environment: environment)
     let identity = blocks.identity
     try check(identity, file: file)
     let layout = JournalLayout(
       capacity: ByteCount(identity.capacity), spacing: environment.spacing)
-    let (scan, plan, cursors) = try scanned(blocks, layout: layout, recovered: recovered)
+    let counted = blocks.superblock?.nextSequence ?? 0
+    var refusedCount: UInt64 = 0
+    let (scan, plan, cursors) = try scanned(blocks, layout: layout) { record, bytes in
+      // Refused since the last superblock: it does not know of them.
+      if case .tombstone = record.kind, record.sequence.rawValue >= counted {
+        refusedCount += record.sequences.count
+      }
+      recovered(record, bytes)
+    }
+    Failpoint.recoveryAfterScan.reach()
     describe(scan, plan, blocks, cursors)
     if !plan.corrupt.isEmpty { copyAside(plan.corrupt, from: file) }
     let commitMax = min(options.commitByteCountMax.rawValue, layout.groupByteCountMax)
     let groupMax = max(commitMax / Block.byteCount * Block.byteCount, Block.byteCount)
     let access = JournalAccess(
       path: path, identity: identity, layout: layout, environment: environment,
-      groupByteCountMax: max(groupMax, scan.groupByteCountMax))
-    let state = try makeState(access, plan, cursors)
-    state.count(report.lostRecordCount, lostTo: .corrupt)
+      groupByteCountMax: max(groupMax, scan.groupByteCountMax), dropReason: options.dropReason)
+    let state = try makeState(access, plan, cursors, blocks.superblock)
+    if refusedCount > 0 { state.count(refusedCount, lostTo: .quota) }
+    countLosses(plan, in: state)
     var writer = makeWriter(
       file, state, plan, scan, blocks, groupByteCount: groupMax, volume: volume,
       hasNewTable: cursors.hasChanged)
+    Failpoint.recoveryBeforeEpoch.reach()
     try writer.beginEpoch(repairing: blocks)
     report.duration = environment.clock.monotonic().since(start)
     return OpenedJournal(writer: writer, state: state, report: report)
+  }
+
+  /// Counts what is known to be lost to a required sink, unless it was counted before. What the
+  /// ring gave up while a sink held it in memory is lost now that the process has ended.
+  private func countLosses(_ plan: RecoveryPlan, in state: JournalState) {
+    let from = state.takenFloor + 1
+    func count(_ first: UInt64, _ last: UInt64, _ reason: GapReason) {
+      guard max(first, from) <= last else { return }
+      state.countLost(SequenceRange(Sequence(max(first, from)), Sequence(last)), reason)
+    }
+    count(from, plan.oldestKept - 1, options.dropReason)
+    for range in plan.corrupt {
+      count(range.sequences.first.rawValue, range.sequences.last.rawValue, .corrupt)
+    }
   }
 
   private func validate(_ options: JournalOptions) throws(JournalError) {
@@ -131,7 +159,7 @@ struct JournalOpening {
   }
 
   private mutating func openOrCreate(
-    _ volume: VolumeFacts, progress: (CreateProgress) -> Void
+    _ volume: VolumeFacts, progress: (CreateProgress) -> Void, isCancelled: () -> Bool
   ) throws(JournalError) -> any DiskFile {
     let disk = environment.disk
     guard disk.exists(path) else {
@@ -139,7 +167,7 @@ struct JournalOpening {
       try JournalCreate.checkFirstStart(
         path: path, routeName: options.routeName, disk: disk)
       report.isCreated = true
-      return try create(volume, progress: progress)
+      return try create(volume, progress: progress, isCancelled: isCancelled)
     }
     var isLocked = false
     do throws(SystemError) {
@@ -165,7 +193,7 @@ struct JournalOpening {
   }
 
   private func create(
-    _ volume: VolumeFacts, progress: (CreateProgress) -> Void
+    _ volume: VolumeFacts, progress: (CreateProgress) -> Void, isCancelled: () -> Bool
   ) throws(JournalError) -> any DiskFile {
     let capacity = options.capacity.rawValue / Block.byteCount * Block.byteCount
     let layout = JournalLayout(capacity: ByteCount(capacity), spacing: environment.spacing)
@@ -187,18 +215,20 @@ struct JournalOpening {
       id: .random(random),
       checksumSeed: max(UInt32(truncatingIfNeeded: random()), 1),
       createdAt: environment.clock.wall(), capacity: capacity,
-      hashKey: .random(random), previous: nil, dataStart: layout.dataStart,
+      hashKey: .random(random), previous: options.previous, dataStart: layout.dataStart,
       gatewayID: options.gatewayID, routeName: options.routeName)
     var superblock = Superblock(
       headOffset: layout.dataStart,
       highWater: layout.dataStart + layout.superblockEveryByteCount)
     superblock.filesystemIdentity = volume.identity
+    superblock.wear = JournalCreate.wear(of: layout)
     superblock.sinks = options.sinks.map {
       Superblock.Sink(name: $0.name, isRequired: $0.required, acknowledged: 0)
     }
     return try JournalCreate.create(
       path: path, identity: identity, superblock: superblock, layout: layout,
-      disk: environment.disk, freeByteCount: volume.freeByteCount, progress: progress)
+      disk: environment.disk, freeByteCount: volume.freeByteCount, progress: progress,
+      isCancelled: isCancelled)
   }
 
   private mutating func check(
@@ -220,7 +250,7 @@ struct JournalOpening {
     if identity.capacity != options.capacity.rawValue {
       report.warnings.append(
         "\(path) has \(ByteCount(identity.capacity)), configured are \(options.capacity): "
-          + "the file's size holds; for another size move it away once all is delivered"
+          + "the file's size holds; 'penstock journal resize' changes it"
       )
     }
   }

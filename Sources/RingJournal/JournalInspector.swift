@@ -22,11 +22,11 @@ package enum JournalInspector {
     scan.run { _, _ in }
     let cursors = CursorTable(blocks: blocks, newest: scan.result.newestHeader)
     let plan = planRecovery(scan.result, blocks: blocks, floor: cursors.floor, layout: layout)
-    return statistics(blocks.identity, plan, cursors, layout)
+    return statistics(blocks, plan, cursors, layout)
   }
 
   private static func statistics(
-    _ identity: Identity, _ plan: RecoveryPlan, _ cursors: CursorTable, _ layout: JournalLayout
+    _ blocks: ControlBlocks, _ plan: RecoveryPlan, _ cursors: CursorTable, _ layout: JournalLayout
   ) -> JournalStatistics {
     let floor = cursors.rows.isEmpty ? plan.committed : cursors.requiredFloor
     let wanted = max(floor + 1, plan.oldestKept)
@@ -37,7 +37,7 @@ package enum JournalInspector {
         since: max(range.sequences.first.previous, Sequence(floor)))
     }
     return JournalStatistics(
-      identity: JournalIdentity(identity), capacity: ByteCount(layout.dataByteCount),
+      identity: JournalIdentity(blocks.identity), capacity: ByteCount(layout.dataByteCount),
       used: ByteCount(
         undelivered.first.map { layout.distance(from: $0.offset, to: plan.head) } ?? 0),
       kept: ByteCount(plan.kept.reduce(0) { $0 + $1.occupiedByteCount }),
@@ -48,6 +48,8 @@ package enum JournalInspector {
           acknowledged: Sequence($0.acknowledged ?? 0))
       },
       groupCount: plan.kept.count, gapRecords: gaps,
+      lostRecords: blocks.superblock?.lost.byReason ?? [:],
+      wear: blocks.superblock?.wear ?? JournalWear(),
       oldestUndelivered: undelivered.first.map {
         WallTime(nanoseconds: $0.received(from: wanted))
       })

@@ -29,7 +29,7 @@ extension JournalOpening {
   ) {
     report.wasCleanStop = blocks.superblock?.isCleanStop ?? false
     report.keptGroupCount = plan.kept.count
-    report.keptRecordCount = plan.kept.reduce(0) { $0 + UInt64($1.recordCount) }
+    report.keptRecordCount = plan.kept.reduce(0) { $0 + UInt64($1.sequenceCount) }
     report.tornTailCount = plan.count(of: .tornTail)
     report.staleCopyCount = plan.count(of: .staleCopy)
     report.staleLapCount = plan.count(of: .staleLap)
@@ -71,7 +71,8 @@ extension JournalOpening {
   }
 
   func makeState(
-    _ access: JournalAccess, _ plan: RecoveryPlan, _ cursors: CursorTable
+    _ access: JournalAccess, _ plan: RecoveryPlan, _ cursors: CursorTable,
+    _ superblock: Superblock?
   ) throws(JournalError) -> JournalState {
     do throws(SystemError) {
       var sinks: [SinkState] = []
@@ -79,12 +80,14 @@ extension JournalOpening {
         sinks.append(
           SinkState(
             name: row.sink.name, isRequired: row.sink.required,
-            acknowledged: cursors.cursor(row, plan), wakeUp: try WakeUp()))
+            acknowledged: cursors.cursor(row, plan),
+            skippedThrough: row.skippedThrough, wakeUp: try WakeUp()))
       }
       return JournalState(
         access: access, epoch: .random(environment.random),
         index: GroupIndex(plan.kept, countMax: access.layout.dataBlockCount),
         committed: plan.committed, oldestKept: plan.oldestKept, head: plan.head, sinks: sinks,
+        before: superblock ?? Superblock(headOffset: plan.head, highWater: plan.head),
         writerWakeUp: try WakeUp())
     } catch {
       throw JournalError(
@@ -107,7 +110,9 @@ extension JournalOpening {
       superblock.sinkTableVersion, scan.newestHeader?.sinkTableVersion ?? 0)
     if hasNewTable { superblock.sinkTableVersion += 1 }
     superblock.sinks = state.sinks.map {
-      Superblock.Sink(name: $0.name, isRequired: $0.isRequired, acknowledged: 0)
+      Superblock.Sink(
+        name: $0.name, isRequired: $0.isRequired, acknowledged: 0,
+        skippedThrough: $0.skippedThrough)
     }
     let nothing = [UInt64](repeating: 0, count: state.sinks.count)
     return JournalWriter(
@@ -158,6 +163,7 @@ extension JournalWriter {
   mutating func beginEpoch(repairing blocks: ControlBlocks) throws(JournalError) {
     try writeSuperblock(sync: true)
     guard blocks.damagedCount > 0 else { return }
+    Failpoint.recoveryBetweenSlots.reach()
     try writeSuperblock(sync: true)
     let (file, identity, layout) = (self.file, access.identity, access.layout)
     try onDisk("repairing the identity copies") { () throws(SystemError) in

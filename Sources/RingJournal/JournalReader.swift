@@ -13,11 +13,15 @@ package struct JournalReader: ~Copyable, Sendable {
   package private(set) var position: Sequence
 
   private let state: JournalState
+  private let sink: Int
+  private let skippedThrough: Sequence
   private let file: any DiskFile
   private var buffer: AlignedBuffer
   /// File offsets whose bytes the buffer holds, from its start.
   private var buffered: Range<Int> = 0..<0
   private var group: CurrentGroup?
+  /// Why the buffer is empty.
+  private var readError: SystemError?
 
   /// A group that was read and found intact, and how far it was walked.
   private struct CurrentGroup {
@@ -33,7 +37,12 @@ package struct JournalReader: ~Copyable, Sendable {
   /// index is asked anew, so only a writer that laps the reader can use these up.
   private static let attemptsMax = 8
 
-  init(state: JournalState, position: Sequence) throws(JournalError) {
+  /// - Parameter skippedThrough: up to here the operator gave up what was not delivered.
+  init(
+    state: JournalState, sink: Int, position: Sequence, skippedThrough: UInt64
+  ) throws(JournalError) {
+    self.skippedThrough = Sequence(skippedThrough)
+    self.sink = sink
     self.state = state
     self.position = position
     let access = state.access
@@ -48,9 +57,14 @@ package struct JournalReader: ~Copyable, Sendable {
         + Block.byteCount)
   }
 
-  /// Reads on from `sequence`, forward or back.
+  /// With its owner goes what the owner held.
+  deinit { state.sinks[sink].taken.store(0, ordering: .sequentiallyConsistent) }
+
+  /// Reads on from `sequence`, forward or back. What was read from there on, the owner has
+  /// forgotten: when the ring gives it up meanwhile, it is lost.
   package mutating func seek(to sequence: Sequence) {
     position = max(sequence, .first)
+    publishTaken(through: position.previous.rawValue)
     if let current = group, position.rawValue < current.nextSequence {
       group?.nextSequence = current.header.first
       group?.nextOffset = GroupHeader.byteCount
@@ -61,16 +75,23 @@ package struct JournalReader: ~Copyable, Sendable {
   /// `body` returns true to consume a record and go on, false to stop before it.
   /// A group whose sectors the disk cannot read becomes a gap like one that is damaged: the rest is
   /// delivered, and nobody has to come.
+  /// - Throws: `readFailed` when nothing can be read any more: a disk that was pulled out has lost
+  ///   no record, and a gap for all of them would be a lie that moves the cursor.
   package mutating func read(
     _ body: (JournalRecord, Span<UInt8>) -> Bool
   ) throws(JournalError) -> ReadOutcome {
+    defer { publishTaken(through: position.previous.rawValue) }
     var attempts = 0
     while true {
       let committed = state.committed
       guard position <= committed else { return .caughtUp }
+      // Before the ring's own losses: these were counted when the operator gave them up.
+      if position <= skippedThrough {
+        return gap(through: min(skippedThrough, committed), .skipped)
+      }
       let oldestKept = state.oldestKept
       if position < oldestKept {
-        return gap(through: min(oldestKept.previous, committed), .ringFull)
+        return givenUpGap(through: min(oldestKept.previous, committed))
       }
       let (entry, next) = lookUp(position.rawValue)
       guard let entry else {
@@ -81,21 +102,37 @@ package struct JournalReader: ~Copyable, Sendable {
       guard load(entry) else {
         attempts += 1
         if attempts < JournalReader.attemptsMax || lookUp(position.rawValue).0 != entry { continue }
-        let last = min(Sequence(entry.last), committed)
-        state.count(last.count(since: position.previous), lostTo: .corrupt)
-        return gap(through: last, .corrupt)
+        if let readError { try checkDisk(after: readError) }
+        return corruptGap(through: min(Sequence(entry.last), committed))
       }
       attempts = 0
+      // Said first, asked then; see `JournalState.takenFloor`.
+      publishTaken(through: min(entry.last, committed.rawValue))
+      if state.oldestKept > position { continue }
       switch walk(through: committed.rawValue, body) {
       case .end: continue
       case .stopped: return .stopped
       case .malformed:
         // The checksum is right, so we wrote it so: not the disk's fault, but no reason to stop.
-        let last = min(Sequence(entry.last), committed)
-        state.count(last.count(since: position.previous), lostTo: .corrupt)
-        return gap(through: last, .corrupt)
+        return corruptGap(through: min(Sequence(entry.last), committed))
       }
     }
+  }
+
+  private mutating func corruptGap(through last: Sequence) -> ReadOutcome {
+    state.countLost(SequenceRange(position, last), .corrupt)
+    return gap(through: last, .corrupt)
+  }
+
+  /// What the ring gave up. The writer has counted what this sink did not hold then.
+  private mutating func givenUpGap(through last: Sequence) -> ReadOutcome {
+    let reason = state.access.dropReason
+    if state.sinks[sink].isRequired { state.countLost(SequenceRange(position, last), reason) }
+    return gap(through: last, reason)
+  }
+
+  private func publishTaken(through sequence: UInt64) {
+    state.sinks[sink].taken.store(sequence, ordering: .sequentiallyConsistent)
   }
 
   private mutating func gap(through last: Sequence, _ reason: GapReason) -> ReadOutcome {
@@ -139,14 +176,39 @@ package struct JournalReader: ~Copyable, Sendable {
   /// Reads into the buffer; leaves it empty when the disk cannot.
   private mutating func fetch(_ offset: Int, _ byteCount: Int) {
     let file = self.file
-    let count = buffer.withMutableBytes(0..<byteCount) { bytes in
+    readError = nil
+    do throws(SystemError) {
+      let count = try buffer.withMutableBytes(0..<byteCount) { bytes throws(SystemError) in
+        try file.read(into: &bytes, at: offset)
+      }
+      buffered = offset..<offset + count
+    } catch {
+      readError = error
+      buffered = offset..<offset
+    }
+  }
+
+  /// One bad place, or no disk at all? Asks for the identity, which lies in two places and does not
+  /// change, past the page cache where the filesystem can.
+  private func checkDisk(after error: SystemError) throws(JournalError) {
+    let access = state.access
+    var block = AlignedBuffer(count: Block.byteCount)
+    for copy in 0..<2 {
       do throws(SystemError) {
-        return try file.read(into: &bytes, at: offset)
+        let file = try access.environment.disk.open(access.path, .scan)
+        _ = try block.withMutableBytes(0..<Block.byteCount) { bytes throws(SystemError) in
+          try file.read(into: &bytes, at: access.layout.identityCopies[copy])
+        }
+        return
       } catch {
-        return 0
+        continue
       }
     }
-    buffered = offset..<offset + count
+    throw JournalError(
+      .readFailed,
+      "nothing of \(access.path) can be read any more; is the disk still there? "
+        + "Nothing was given up, start again when it is back",
+      cause: error)
   }
 
   /// Checks the buffered bytes of `entry` and starts to walk them.
@@ -159,7 +221,7 @@ package struct JournalReader: ~Copyable, Sendable {
         let header = GroupHeader.decode(
           bytes, offset: entry.offset, identity: access.identity, verifying: verifying),
         header.number == entry.number, header.first == entry.first,
-        header.recordCount == entry.recordCount, header.usedByteCount == entry.usedByteCount,
+        header.sequenceCount == entry.sequenceCount, header.usedByteCount == entry.usedByteCount,
         header.bodyIsIntact(
           bytes, seed: access.identity.checksumSeed, verifying: verifying)
       else { return nil as GroupHeader? }
@@ -191,14 +253,19 @@ package struct JournalReader: ~Copyable, Sendable {
         guard let header = RecordHeader.decode(bytes, at: current.nextOffset, end: used) else {
           return .malformed
         }
-        if current.nextSequence >= position {
+        guard
+          let taken = header.sequenceCount(bytes, at: current.nextOffset),
+          current.nextSequence + (taken - 1) <= current.header.last
+        else { return .malformed }
+        let lastTaken = current.nextSequence + (taken - 1)
+        if lastTaken >= position {
           let record = JournalRecord(
-            header, sequence: current.nextSequence, offset: current.nextOffset,
-            group: current.header, committedAt: committedAt)
+            header, sequences: max(current.nextSequence, position)...lastTaken,
+            offset: current.nextOffset, group: current.header, committedAt: committedAt)
           guard body(record, bytes) else { return .stopped }
-          position = current.nextSequence + 1
+          position = lastTaken + 1
         }
-        current.nextSequence += 1
+        current.nextSequence += taken
         current.nextOffset += header.byteCount
       }
       return .end

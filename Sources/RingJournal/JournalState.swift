@@ -22,11 +22,18 @@ package final class JournalState: Sendable {
   private let oldestKeptSequence: Atomic<UInt64>
   private let headOffset: Atomic<Int>
   private let gapCounters: [GapReason: Counter]
+  /// Lost before this opening, by `GapReason.place`.
+  private let lostBefore: LossCounts
+  private let losses: Mutex<LossLedger>
+  let wear: Mutex<JournalWear>
 
   init(
     access: JournalAccess, epoch: Epoch, index: consuming GroupIndex, committed: UInt64,
-    oldestKept: UInt64, head: Int, sinks: [SinkState], writerWakeUp: WakeUp
+    oldestKept: UInt64, head: Int, sinks: [SinkState], before: Superblock, writerWakeUp: WakeUp
   ) {
+    lostBefore = before.lost
+    wear = Mutex(before.wear)
+    losses = Mutex(before.losses)
     identity = JournalIdentity(access.identity)
     self.epoch = epoch
     self.access = access
@@ -44,7 +51,9 @@ package final class JournalState: Sendable {
   package var committed: Sequence { Sequence(committedSequence.load(ordering: .acquiring)) }
 
   /// Sequences below were released or given up.
-  package var oldestKept: Sequence { Sequence(oldestKeptSequence.load(ordering: .acquiring)) }
+  package var oldestKept: Sequence {
+    Sequence(oldestKeptSequence.load(ordering: .sequentiallyConsistent))
+  }
 
   package func acknowledged(_ sink: Int) -> Sequence {
     Sequence(sinks[sink].acknowledged.load(ordering: .acquiring))
@@ -64,7 +73,9 @@ package final class JournalState: Sendable {
 
   /// A reader with its own descriptor and buffer, positioned behind the sink's acknowledged cursor.
   package func makeReader(sink: Int) throws(JournalError) -> JournalReader {
-    try JournalReader(state: self, position: acknowledged(sink).next)
+    try JournalReader(
+      state: self, sink: sink, position: acknowledged(sink).next,
+      skippedThrough: sinks[sink].skippedThrough)
   }
 
   func publish(committed: UInt64, head: Int) {
@@ -74,11 +85,50 @@ package final class JournalState: Sendable {
   }
 
   func publish(oldestKept: UInt64) {
-    oldestKeptSequence.max(oldestKept, ordering: .acquiringAndReleasing)
+    oldestKeptSequence.max(oldestKept, ordering: .sequentiallyConsistent)
   }
 
   func count(_ records: UInt64, lostTo reason: GapReason) {
     gapCounters[reason]?.value.add(records, ordering: .relaxed)
+  }
+
+  /// Counts committed records that cannot be delivered any more, each once, for whatever reason it
+  /// was met first.
+  func countLost(_ range: SequenceRange, _ reason: GapReason) {
+    let new = losses.withLock { $0.insert(range) }
+    if new > 0 { count(new, lostTo: reason) }
+  }
+
+  /// What was counted and can still be met, when nobody reads below `sequence` any more.
+  func losses(from sequence: Sequence) -> LossLedger {
+    losses.withLock {
+      $0.prune(below: sequence)
+      return $0
+    }
+  }
+
+  /// What no required sink has acknowledged, holds in memory or was told to skip begins behind
+  /// this. A sink's reader says what it will take before it looks whether that still counts, and
+  /// the writer gives records up before it looks here; so either sees the other, and no record is
+  /// both delivered and counted as lost. What a sink held and did not deliver after all, its reader
+  /// meets again, and counts.
+  var takenFloor: UInt64 {
+    var floor = UInt64.max
+    for sink in sinks where sink.isRequired {
+      let acknowledged = sink.acknowledged.load(ordering: .acquiring)
+      let taken = sink.taken.load(ordering: .sequentiallyConsistent)
+      floor = min(floor, max(acknowledged, taken, sink.skippedThrough))
+    }
+    return floor == .max ? committed.rawValue : floor
+  }
+
+  /// All that was lost since the journal was created.
+  var lostRecords: LossCounts {
+    var lost = lostBefore
+    for (reason, counter) in gapCounters {
+      lost[reason.place] += counter.value.load(ordering: .relaxed)
+    }
+    return lost
   }
 
   /// The slowest required sink; what is committed when no sink is required.
@@ -129,7 +179,8 @@ package final class JournalState: Sendable {
           name: $0.name, isRequired: $0.isRequired,
           acknowledged: Sequence($0.acknowledged.load(ordering: .acquiring)))
       },
-      groupCount: facts.1, gapRecords: gaps,
+      groupCount: facts.1, gapRecords: gaps, lostRecords: lostRecords.byReason,
+      wear: wear.withLock { $0 },
       oldestUndelivered: facts.2.map { WallTime(nanoseconds: $0) })
   }
 
@@ -143,10 +194,17 @@ final class SinkState: Sendable {
   let name: String
   let isRequired: Bool
   let acknowledged: Atomic<UInt64>
+  /// Its reader has handed out what is not above it, or is about to: the sink holds that in memory.
+  let taken = Atomic<UInt64>(0)
+  /// The operator gave up what is not above it.
+  let skippedThrough: UInt64
   let wakeUp: WakeUp
   let nameChecksum: UInt32
 
-  init(name: String, isRequired: Bool, acknowledged: UInt64, wakeUp: WakeUp) {
+  init(
+    name: String, isRequired: Bool, acknowledged: UInt64, skippedThrough: UInt64, wakeUp: WakeUp
+  ) {
+    self.skippedThrough = skippedThrough
     self.name = name
     self.isRequired = isRequired
     self.acknowledged = Atomic(acknowledged)
@@ -163,6 +221,8 @@ struct JournalAccess: Sendable {
   let environment: JournalEnvironment
   /// The largest group that may be in the file.
   let groupByteCountMax: Int
+  /// What records that the ring gave up are called.
+  let dropReason: GapReason
 }
 
 /// A moment's numbers. Sizes are of the data region.
@@ -183,9 +243,12 @@ package struct JournalStatistics: Sendable, Hashable {
   package let oldestKept: Sequence
   package let sinks: [Sink]
   package let groupCount: Int
-  /// Records given up since this opening, by reason. Records that only a best-effort sink missed
-  /// are not counted here.
+  /// Records given up since this opening, by reason; of a file that is only looked at, records that
+  /// cannot be read. Records that only a best-effort sink missed are not counted here.
   package let gapRecords: [GapReason: UInt64]
+  /// The same since the journal was created, as of the last superblock after a crash.
+  package let lostRecords: [GapReason: UInt64]
+  package let wear: JournalWear
   /// About when the oldest record that a required sink still needs was received.
   package let oldestUndelivered: WallTime?
 }

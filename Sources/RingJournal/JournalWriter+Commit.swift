@@ -17,12 +17,14 @@ extension JournalWriter {
       try writeSuperblock(sync: true)
     }
     let range = SequenceRange(
-      Sequence(firstSequence + UInt64(tailRecordCount)), nextSequence.previous)
+      Sequence(firstSequence + tailSequenceCount), nextSequence.previous)
     let header = encodeGroup(at: place)
     let file = self.file
+    Failpoint.journalBeforeWrite.reach()
     // Split borrows: the closure may not capture all of `self`.
     let failure = buffer.withBytes(0..<byteCount) { bytes -> SystemError? in
       do throws(SystemError) {
+        file.tear(bytes, at: place.offset, .journalMidWrite)
         try file.write(bytes, at: place.offset)
         return nil
       } catch {
@@ -32,8 +34,11 @@ extension JournalWriter {
     try onDisk("writing a commit group") { () throws(SystemError) in
       if let failure { throw failure }
     }
+    reachWritten(place)
     let syncDuration = try sync()
+    Failpoint.journalAfterSync.reach()
     finishCommit(header, place, byteCount: byteCount)
+    Failpoint.journalAfterPublish.reach()
     return CommitReceipt(
       range: range, byteCount: ByteCount(byteCount), syncDuration: syncDuration)
   }
@@ -68,6 +73,12 @@ extension JournalWriter {
     return Place(offset: access.layout.dataStart, lap: lap + 1, isCopy: false, isUpper: false)
   }
 
+  private func reachWritten(_ place: Place) {
+    if place.isCopy { (place.isUpper ? Failpoint.tailCopyUp : .tailCopyDown).reach() }
+    if place.lap > lap { Failpoint.journalAtWrap.reach() }
+    Failpoint.journalBeforeSync.reach()
+  }
+
   private mutating func encodeGroup(at place: Place) -> GroupHeader {
     guard let base else { preconditionFailure("a group has its times before its commit") }
     var header = GroupHeader()
@@ -77,7 +88,7 @@ extension JournalWriter {
     header.journalLow = access.identity.id.low
     header.epoch = epoch.rawValue
     header.first = firstSequence
-    header.recordCount = UInt32(tailRecordCount + newRecordCount)
+    header.sequenceCount = UInt32(tailSequenceCount + newSequenceCount)
     header.usedByteCount = UInt32(usedByteCount)
     header.previousChecksum = lastHeaderChecksum
     header.isClockSynchronised = base.isSynchronised
@@ -109,6 +120,13 @@ extension JournalWriter {
     durable.oldestKept = max(durable.oldestKept, header.oldestKept)
     durable.dirtySince = nil
     hasNotedFullRing = false
+    let (recordCount, recordByteCount) = (newRecordCount, newRecordByteCount)
+    state.wear.withLock {
+      $0.writtenByteCount += UInt64(byteCount)
+      $0.recordCount += UInt64(recordCount)
+      $0.recordByteCount += UInt64(recordByteCount)
+    }
+    if newRefusalCount > 0 { state.count(newRefusalCount, lostTo: .quota) }
     let entry = GroupEntry(header)
     state.index.withLock { index in
       if place.isCopy { index.replaceLast(with: entry) } else { index.append(entry) }
@@ -125,15 +143,19 @@ extension JournalWriter {
       place.isUpper || place.offset + 2 * Block.byteCount <= access.layout.dataEnd
     {
       tail = Tail(offset: place.offset, isUpper: place.isUpper)
-      tailRecordCount += newRecordCount
+      tailSequenceCount += newSequenceCount
       tailByteCount = usedByteCount
     } else {
       firstSequence = header.last + 1
-      tailRecordCount = 0
+      tailSequenceCount = 0
       usedByteCount = GroupHeader.byteCount
       tailByteCount = GroupHeader.byteCount
     }
     newRecordCount = 0
+    newSequenceCount = 0
+    newRecordByteCount = 0
+    newRefusalCount = 0
+    openTombstone = nil
     state.publish(committed: header.last, head: head)
   }
 
@@ -143,6 +165,7 @@ extension JournalWriter {
     let start = clock.monotonic()
     let file = self.file
     try onDisk("syncing the journal") { () throws(SystemError) in try file.dataSync() }
+    state.wear.withLock { $0.syncCount += 1 }
     return clock.monotonic().since(start)
   }
 }

@@ -44,6 +44,7 @@ extension JournalWriter {
   /// Lets go of the oldest group, when that is allowed; durable knowledge of it comes first.
   private mutating func release(_ oldest: GroupEntry) throws(JournalError) -> Bool {
     let last = oldest.last
+    Failpoint.releaseBefore.reach()
     if last > durable.floor && last >= durable.oldestKept {
       if last <= state.floor {
         try writeSuperblock(sync: true)
@@ -52,21 +53,23 @@ extension JournalWriter {
         let isRequired = last > requiredFloor
         if isRequired && options.whenFull == .block { return false }
         giveUp(from: oldest, requiredFloor: requiredFloor, mayDropRequired: isRequired)
+        Failpoint.giveUp.reach()
         try writeSuperblock(sync: true)
       }
     }
     state.publish(oldestKept: last + 1)
     state.index.withLock { $0.removeFirst() }
+    Failpoint.releaseAfter.reach()
     return true
   }
 
-  /// Publishes a higher `oldestKept`: the records below become a gap for every sink that has not
-  /// read them. Gives up a 256th of the ring at a time, because each step costs a sync.
+  /// Publishes a higher `oldestKept`: the records below become a gap for every sink that has
+  /// neither got them nor holds them in memory, and what required sinks lose is counted. Gives up a
+  /// 256th of the ring at a time, because each step costs a sync.
   private mutating func giveUp(
     from oldest: GroupEntry, requiredFloor: UInt64, mayDropRequired: Bool
   ) {
     let step = access.layout.dataByteCount / 256
-    let before = state.oldestKept.rawValue
     let last = state.index.withLock { index in
       var (last, byteCount) = (oldest.last, oldest.occupiedByteCount)
       // Never the newest group: it may be the tail.
@@ -80,8 +83,9 @@ extension JournalWriter {
       return last
     }
     state.publish(oldestKept: last + 1)
-    let lostFrom = max(requiredFloor, before - 1)
-    if last > lostFrom { state.count(last - lostFrom, lostTo: .ringFull) }
+    let lostFrom = max(state.takenFloor + 1, oldest.first)
+    guard mayDropRequired, last >= lostFrom else { return }
+    state.countLost(SequenceRange(Sequence(lostFrom), Sequence(last)), access.dropReason)
   }
 
   /// Once per episode the cursors become durable, so that the space they release can be used after
@@ -122,6 +126,7 @@ extension JournalWriter {
     if wait > .zero { return wait }
     durable.lastUnsyncedWrite = now
     try writeSuperblock(sync: false)
+    Failpoint.cursorAfterWrite.reach()
     return JournalWriter.cursorSyncDelay - age
   }
 
@@ -139,16 +144,27 @@ extension JournalWriter {
     superblock.wallTime = clock.wall().nanoseconds
     superblock.bootID = access.environment.bootID
     superblock.monotonicTime = clock.monotonic().nanoseconds
+    superblock.isClockSynchronised = clock.isSynchronised()
     for index in state.sinks.indices {
       superblock.sinks[index].acknowledged = state.acknowledged(index).rawValue
     }
+    superblock.lost = state.lostRecords
+    superblock.wear = state.wear.withLock {
+      $0.writtenByteCount += UInt64(Block.byteCount)
+      return $0
+    }
+    let required = superblock.sinks.lazy.filter(\.isRequired).map { $0.acknowledged + 1 }.min()
+    superblock.losses = state.losses(
+      from: min(state.oldestKept, required.map { Sequence($0) } ?? state.oldestKept))
     let (superblock, identity) = (self.superblock, access.identity)
     slotBuffer.withMutableBytes(0..<Block.byteCount) {
       superblock.encode(identity: identity, into: &$0)
     }
     let (file, offset) = (self.file, access.layout.slots[slotToWrite])
+    Failpoint.superblockBeforeWrite.reach()
     let failure = slotBuffer.withBytes(0..<Block.byteCount) { bytes -> SystemError? in
       do throws(SystemError) {
+        file.tear(bytes, at: offset, .superblockMidWrite)
         try file.write(bytes, at: offset)
         return nil
       } catch {
@@ -162,7 +178,9 @@ extension JournalWriter {
       durable.written[index] = superblock.sinks[index].acknowledged
     }
     guard isSynced else { return }
+    Failpoint.superblockBeforeSync.reach()
     _ = try sync()
+    Failpoint.superblockAfterSync.reach()
     slotToWrite = 1 - slotToWrite
     for index in superblock.sinks.indices {
       durable.acknowledged[index] = superblock.sinks[index].acknowledged
@@ -177,7 +195,9 @@ extension JournalWriter {
   package mutating func close() throws(JournalError) {
     try checkUsable()
     superblock.isCleanStop = newRecordCount == 0
+    Failpoint.closeBefore.reach()
     try writeSuperblock(sync: true)
+    Failpoint.closeAfter.reach()
     isClosed = true
   }
 }

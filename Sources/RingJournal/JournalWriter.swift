@@ -33,8 +33,13 @@ package struct JournalWriter: ~Copyable, Sendable {
   var buffer: AlignedBuffer
   var usedByteCount = GroupHeader.byteCount
   var tailByteCount = GroupHeader.byteCount
-  var tailRecordCount = 0
+  var tailSequenceCount: UInt64 = 0
+  var newSequenceCount: UInt64 = 0
   var newRecordCount = 0
+  var newRecordByteCount = 0
+  var newRefusalCount: UInt64 = 0
+  /// The last record of the open group, while it is a tombstone that may still grow.
+  var openTombstone: OpenTombstone?
   var firstSequence: UInt64
   var base: GroupBase?
   var tail: Tail?
@@ -64,6 +69,10 @@ package struct JournalWriter: ~Copyable, Sendable {
     var wall: Int64
     var powered: Int64
     var isSynchronised: Bool
+
+    func microseconds(of received: MonotonicTime) -> Int32 {
+      Int32(clamping: (received.nanoseconds &- monotonic) / 1000)
+    }
   }
 
   /// The newest synced copy of the unsealed tail.
@@ -101,7 +110,7 @@ package struct JournalWriter: ~Copyable, Sendable {
 
   /// The sequence that the next appended record gets.
   package var nextSequence: Sequence {
-    Sequence(firstSequence + UInt64(tailRecordCount + newRecordCount))
+    Sequence(firstSequence + tailSequenceCount + newSequenceCount)
   }
   /// Records appended since the last commit.
   package var openRecordCount: Int { newRecordCount }
@@ -129,6 +138,7 @@ package struct JournalWriter: ~Copyable, Sendable {
       draft, topic: topic.count, idText: idText.count, properties: properties.count,
       payload: payload.count)
     let byteCount = header.byteCount
+    openTombstone = nil
     if newRecordCount == 0 { beginGroup() }
     if tail != nil && usedByteCount + byteCount > Block.byteCount {
       // Sealing moves the new records to a group of their own, so its space comes first: should
@@ -146,6 +156,8 @@ package struct JournalWriter: ~Copyable, Sendable {
     let sequence = nextSequence
     usedByteCount += byteCount
     newRecordCount += 1
+    newSequenceCount += 1
+    newRecordByteCount += topic.count + payload.count
     return .appended(sequence)
   }
 
@@ -209,7 +221,7 @@ package struct JournalWriter: ~Copyable, Sendable {
   ) {
     var header = header
     guard let base else { preconditionFailure("a group has its times before its first record") }
-    header.receiveMicroseconds = Int32(clamping: (received.nanoseconds &- base.monotonic) / 1000)
+    header.receiveMicroseconds = base.microseconds(of: received)
     if base.isSynchronised {
       header.flags.insert(.clockSynchronised)
     } else {
@@ -236,11 +248,12 @@ package struct JournalWriter: ~Copyable, Sendable {
   /// Leaves the tail's records where they are on disk; new ones become a group of their own.
   mutating func sealTail() {
     guard tail != nil else { return }
+    Failpoint.tailSeal.reach()
     buffer.move(tailByteCount..<usedByteCount, to: GroupHeader.byteCount)
     usedByteCount -= tailByteCount - GroupHeader.byteCount
-    firstSequence += UInt64(tailRecordCount)
+    firstSequence += tailSequenceCount
     tail = nil
-    tailRecordCount = 0
+    tailSequenceCount = 0
     tailByteCount = GroupHeader.byteCount
   }
 

@@ -11,9 +11,10 @@ struct Penstock: AsyncParsableCommand {
     commandName: "penstock",
     abstract: "MQTT edge gateway: durable before PUBACK, deduplicated, delivered in batches.",
     discussion: """
-      Exit codes: 0 success · 64 usage · 69 broker unavailable or refusing (one-shot commands; \
-      `run` never exits because of a broker) · 70 a bug of ours · 74 disk failed, journal \
-      poisoned · 78 configuration.
+      Exit codes: 0 success · 64 usage · 65 not a usable journal (`penstock journal`) · 69 broker \
+      unavailable or refusing (one-shot commands; `run` never exits because of a broker) · 70 a \
+      bug of ours · 74 disk failed, journal poisoned · 75 journal in use (`penstock journal`) · 78 \
+      configuration.
       """,
     version: Version.text,
     subcommands: [

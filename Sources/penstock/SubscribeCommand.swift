@@ -57,7 +57,7 @@ struct SubscribeCommand: ParsableCommand {
           if envelope {
             Self.showEnvelope(topic, payload)
           } else {
-            Console.line("\(Self.printable(topic)) \(Self.printable(payload))")
+            Console.line("\(Printable.text(topic)) \(Printable.text(payload))")
           }
         },
         notice: { Console.error("penstock: \($0)") })
@@ -74,27 +74,12 @@ struct SubscribeCommand: ParsableCommand {
       for range in batch.elided { text += "\(range) elided\n" }
       for event in batch.events {
         let reason = event.reason.map { " dead-letter \($0)" } ?? ""
-        let topic = printable(Array(event.topic.utf8).span)
-        text += "\(event.sequence)\(reason) \(topic) \(printable(event.payload.span))\n"
+        let topic = Printable.text(event.topic)
+        text += "\(event.sequence)\(reason) \(topic) \(Printable.text(event.payload.span))\n"
       }
       Console.text(text)
     } catch {
-      Console.error("penstock: \(printable(topic)): not an envelope: \(error)")
+      Console.error("penstock: \(Printable.text(topic)): not an envelope: \(error)")
     }
-  }
-
-  /// The text on one line, harmless to a terminal: control bytes become \xNN, what is not UTF-8
-  /// becomes U+FFFD.
-  private static func printable(_ bytes: Span<UInt8>) -> String {
-    var text = ""
-    for scalar in String(decoding: bytes).unicodeScalars {
-      if scalar.value < 0x20 && scalar != "\t" || (0x7f...0x9f).contains(scalar.value) {
-        let digits = String(scalar.value, radix: 16)
-        text += "\\x" + (digits.utf8.count < 2 ? "0" : "") + digits
-      } else {
-        text.unicodeScalars.append(scalar)
-      }
-    }
-    return text
   }
 }

@@ -96,5 +96,5 @@ package struct Campaign: Sendable {
       .withoutChecksums,
       .acknowledgedEarly,
       .cursorAhead,
-    ] + damage
+    ] + torn + damage
 }

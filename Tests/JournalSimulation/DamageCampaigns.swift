@@ -1,5 +1,4 @@
 import GatewayCore
-import Synchronization
 
 /// Damage to a finished file: rot, noise, holes, blocks that changed places or fell back to an
 /// earlier state, blocks that cannot be read, damaged superblocks. Nothing wrong may be delivered,
@@ -29,7 +28,7 @@ extension Campaign {
   }
 
   /// Spreads neighbouring seeds over all cases, each case once: short runs sample everything.
-  static func spread(_ seed: UInt64, over count: Int) -> Int {
+  package static func spread(_ seed: UInt64, over count: Int) -> Int {
     Int(seed &* 1_000_003 % UInt64(count))
   }
 

@@ -13,6 +13,7 @@ package struct DamageCase: Sendable {
 
   package init(_ recorded: RecordedJournal) throws {
     self.recorded = recorded
+    self.recorded.fixEpoch()
     cursor = try recorded.open(ImageDisk(recorded.image)).state.acknowledged(0).rawValue
     original = JournalImage.groups(recorded.image)
     var holders: [UInt64: [Int]] = [:]
@@ -38,6 +39,46 @@ package struct DamageCase: Sendable {
     var remains = remains(recorded.image, touched: [], unreadable: [block])
     remains.hasOlderCopies = false
     check(journal.state, remains, in: &result)
+    try goOn(&journal, in: &result)
+    return result
+  }
+
+  /// Opens a file whose last write, to `place`, may have been cut: the ring ends at that group or
+  /// exactly at the one before, without a gap, and everything up to there is delivered.
+  package func playTorn(
+    _ image: [UInt8], place: Range<Int>, committedBefore: UInt64
+  ) throws -> CaseResult {
+    var result = CaseResult()
+    let disk = ImageDisk(image)
+    let inspected = Result { () throws(JournalError) in try recorded.inspect(disk) }
+    var visitedThrough: UInt64 = 0
+    var journal = try recorded.open(disk) { record, bytes in
+      let sequence = record.sequence.rawValue
+      if sequence <= visitedThrough { result.complaints.append("visited \(sequence) again") }
+      visitedThrough = sequence
+      count(record, bytes, in: &result)
+    }
+    let group = original.first { $0.offset == place.lowerBound }
+    let isWhole = group.map { image[$0.used] == recorded.image[$0.used] } ?? false
+    let expected = isWhole ? recorded.committed : committedBefore
+    let committed = journal.state.committed.rawValue
+    if committed != expected {
+      if committed < expected { result.tally.lost += 1 } else { result.tally.invented += 1 }
+      result.complaints.append("ends at \(committed) instead of \(expected)")
+    }
+    var next = journal.state.acknowledged(0).rawValue + 1
+    read(journal.state, in: &result) { sequence, gap, result in
+      if sequence != next || gap != nil {
+        result.complaints.append(
+          "\(sequence) instead of \(next), gap \(gap.map { "\($0)" } ?? "-")")
+      }
+      next = sequence + 1
+    }
+    if next != committed + 1 { result.complaints.append("reading ends before \(next)") }
+    if !journal.report.corruptRanges.isEmpty {
+      result.complaints.append("calls a torn write corruption: \(journal.report.warnings)")
+    }
+    compare(inspected, journal.state, journal.report, in: &result)
     try goOn(&journal, in: &result)
     return result
   }
@@ -166,8 +207,10 @@ package struct DamageCase: Sendable {
     if expected != committed + 1 { result.complaints.append("ends before \(expected)") }
     // Not delivered and no gap: allowed where nothing in the file could tell.
     for sequence in stride(from: committed + 1, through: recorded.committed, by: 1) {
-      result.tally.undetected += 1
-      if sequence <= remains.provenThrough || isThere(sequence, remains) {
+      if sequence > remains.provenThrough && !isThere(sequence, remains) {
+        result.tally.unprovable += 1
+      } else {
+        result.tally.undetected += 1
         result.tally.lost += 1
         result.complaints.append("lost \(sequence)")
       }

@@ -59,8 +59,16 @@ struct GoldenTests {
     block.filesystemIdentity = 13
     block.lastHeaderChecksum = 14
     block.isCleanStop = true
+    block.isClockSynchronised = true
+    for place in 0..<6 { block.lost[place] = UInt64(place + 1) }
+    block.wear.writtenByteCount = 15
+    block.wear.syncCount = 16
+    block.wear.recordCount = 17
+    block.wear.recordByteCount = 18
+    block.losses = LossLedger([SequenceRange(Sequence(19), Sequence(20))])
     block.sinks = [
-      Superblock.Sink(name: "central", isRequired: true, acknowledged: 0x0102),
+      Superblock.Sink(
+        name: "central", isRequired: true, acknowledged: 0x0102, skippedThrough: 0x0103),
       Superblock.Sink(name: "b", isRequired: false, acknowledged: 1),
     ]
     return block
@@ -82,14 +90,24 @@ struct GoldenTests {
         09000000000000000a00000000000000\
         0b000000000000000c00000000000000\
         0d000000000000000e0000000102\
-        00000000000000000000
+        01000000000000000000
         """)
     #expect(
       hexadecimal(bytes, 656..<704)
         == "0701000000000000" + Hexadecimal.text(Array("central".utf8).span)
         + String(repeating: "00", count: 25) + "0201000000000000")
     #expect(hexadecimal(bytes, 832..<841) == "0100000000000000" + "62")
-    #expect(hexadecimal(bytes, 4092..<4096) == "cbab3d41")
+    #expect(hexadecimal(bytes, 2064..<2080) == "03010000000000000000000000000000")
+    #expect(
+      hexadecimal(bytes, 2128..<2192)
+        == "010000000000000002000000000000000300000000000000" + "040000000000000005000000000000"
+        + "000600000000000000" + String(repeating: "00", count: 16))
+    #expect(
+      hexadecimal(bytes, 2192..<2240)
+        == "0f000000000000001000000000000000" + "11000000000000001200000000000000"
+        + "13000000000000001400000000000000")
+    #expect(bytes[2240..<4092].allSatisfy { $0 == 0 })
+    #expect(hexadecimal(bytes, 4092..<4096) == "73f62eb3")
     let decoded = Superblock.decode(bytes.span, identity: identity)
     #expect(decoded == superblock)
   }
@@ -102,7 +120,7 @@ struct GoldenTests {
     header.journalLow = identity.id.low
     header.epoch = 3
     header.first = 4
-    header.recordCount = 1
+    header.sequenceCount = 1
     header.usedByteCount = 336
     header.previousChecksum = 5
     header.isClockSynchronised = true
@@ -172,6 +190,22 @@ struct GoldenTests {
     let parsed = RecordHeader.decode(bytes.span, at: 256, end: 336)
     let again = try #require(parsed)
     #expect(again.idText == .stored && again.receiveMicroseconds == -2)
+  }
+
+  @Test("tombstone")
+  func tombstoneBytes() {
+    var bytes = [UInt8](repeating: 0xff, count: 20)
+    let tombstone = Tombstone(reason: .quota, lastReceiveMicroseconds: -2, count: 0x0102)
+    encode(&bytes) { tombstone.encode(into: &$0, at: 2) }
+    #expect(hexadecimal(bytes, 2..<18) == "02000000feffffff0201000000000000")
+    let decoded = Tombstone.decode(bytes.span, 2..<18)
+    #expect(decoded == tombstone)
+    let short = Tombstone.decode(bytes.span, 2..<17)
+    #expect(short == nil)
+    bytes[10] = 0
+    bytes[11] = 0
+    let empty = Tombstone.decode(bytes.span, 2..<18)
+    #expect(empty == nil)
   }
 
   @Test("a record whose lengths do not fit is not read")

@@ -15,11 +15,11 @@ import Platform
 ///       32     8  own file offset: a misdirected write fails here
 ///       40     8  journal id, low half: another journal's group fails here
 ///       48     8  epoch of the opening that wrote it
-///       56     8  first sequence; record i has sequence first + i
-///       64     4  number of records, ≥ 1
+///       56     8  first sequence; a record takes one, a tombstone as many as it stands for
+///       64     4  number of sequences, ≥ 1
 ///       68     4  byte count: this header and all records, without the padding
 ///       72     4  header checksum (offset 8) of the group written before this one
-///       76     2  flags, bit 0: the wall clock was synchronised
+///       76     2  flags, bit 0: the wall clock was synchronised at the monotonic base
 ///       78     1  number of sinks            79  1  zero
 ///       80     8  sink table version
 ///       88    64  8 acknowledged sequences: durable cursors at no cost
@@ -46,7 +46,7 @@ struct GroupHeader: Sendable {
   var journalLow: UInt64 = 0
   var epoch: UInt64 = 0
   var first: UInt64 = 0
-  var recordCount: UInt32 = 0
+  var sequenceCount: UInt32 = 0
   var usedByteCount: UInt32 = 0
   var previousChecksum: UInt32 = 0
   var isClockSynchronised = false
@@ -64,13 +64,13 @@ struct GroupHeader: Sendable {
   var headerChecksum: UInt32 = 0
   var bodyChecksum: UInt32 = 0
 
-  var last: UInt64 { first + UInt64(recordCount) - 1 }
+  var last: UInt64 { first + UInt64(sequenceCount) - 1 }
   var occupiedByteCount: Int { Block.roundUp(Int(usedByteCount)) }
 
   /// Writes the header into the first 256 bytes of `bytes`, whose remaining bytes are the body.
   mutating func encode(into bytes: inout MutableSpan<UInt8>, seed: UInt32) {
     precondition(bytes.count == Int(usedByteCount), "the span is the group without its padding")
-    precondition(recordCount >= 1 && bytes.count > GroupHeader.byteCount, "a group has records")
+    precondition(sequenceCount >= 1 && bytes.count > GroupHeader.byteCount, "a group has records")
     bodyChecksum = Checksum.crc32c(
       bytes.span.extracting(GroupHeader.byteCount..<bytes.count), seed: seed)
     bytes.store(GroupHeader.magicWord, at: 0)
@@ -81,7 +81,7 @@ struct GroupHeader: Sendable {
     bytes.store(journalLow, at: 40)
     bytes.store(epoch, at: 48)
     bytes.store(first, at: 56)
-    bytes.store(recordCount, at: 64)
+    bytes.store(sequenceCount, at: 64)
     bytes.store(usedByteCount, at: 68)
     bytes.store(previousChecksum, at: 72)
     bytes.store(UInt16(isClockSynchronised ? 1 : 0), at: 76)
@@ -127,7 +127,7 @@ struct GroupHeader: Sendable {
     header.journalLow = bytes.load(at: 40)
     header.epoch = bytes.load(at: 48)
     header.first = bytes.load(at: 56)
-    header.recordCount = bytes.load(at: 64)
+    header.sequenceCount = bytes.load(at: 64)
     header.usedByteCount = bytes.load(at: 68)
     header.previousChecksum = bytes.load(at: 72)
     header.isClockSynchronised = bytes.load(at: 76, as: UInt16.self) & 1 == 1
@@ -144,7 +144,7 @@ struct GroupHeader: Sendable {
     header.poweredBase = bytes.load(at: 192)
     header.committedAt = bytes.load(at: 200)
     let dataByteCount = identity.capacity - identity.dataStart
-    guard header.offset == offset, header.journalLow == identity.id.low, header.recordCount >= 1,
+    guard header.offset == offset, header.journalLow == identity.id.low, header.sequenceCount >= 1,
       Int(header.usedByteCount) > byteCount, header.occupiedByteCount <= dataByteCount / 8,
       offset + header.occupiedByteCount <= identity.capacity, header.first >= 1,
       header.first <= UInt64.max - UInt64(UInt32.max)

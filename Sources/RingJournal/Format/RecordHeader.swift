@@ -19,8 +19,9 @@ import GatewayCore
 ///       24    16  keyed hash of (source topic, id), high and low half
 ///       40     8  keyed digest of the payload
 ///
-/// The sequence is implied: the group's first plus the record's index. The body checksum of the
-/// group covers the record; lengths are bounds-checked again before they are used.
+/// The sequence is implied: the group's first plus what the records before it take, one each, a
+/// tombstone as many as it stands for. The body checksum of the group covers the record; lengths
+/// are bounds-checked again before they are used.
 struct RecordHeader {
   static let byteCount = 48
 
@@ -48,6 +49,14 @@ struct RecordHeader {
 
   static func byteCount(topic: Int, storedID: Int, properties: Int, payload: Int) -> Int {
     (byteCount + topic + storedID + properties + payload + 7) & ~7
+  }
+
+  /// How many sequences the record at `offset` takes; nil when it is a tombstone that is not whole.
+  func sequenceCount(_ bytes: Span<UInt8>, at offset: Int) -> UInt64? {
+    guard case .tombstone = kind else { return 1 }
+    let start =
+      offset + RecordHeader.byteCount + topicByteCount + storedIDByteCount + propertiesByteCount
+    return Tombstone.decode(bytes, start..<start + payloadByteCount)?.count
   }
 
   func encode(into bytes: inout MutableSpan<UInt8>, at offset: Int) {

@@ -33,24 +33,38 @@ import Platform
 ///      640     4  header checksum of the newest group; the next one repeats it
 ///      644     1  1: clean stop
 ///      645     1  number of sinks, ≤ 8
-///      646    10  zero
+///      646     1  1: the wall clock was synchronised when written
+///      647     9  zero
 ///      656  1408  8 sinks of 176 bytes:
 ///                   0   1  byte count of the name       1  1  flags, bit 0: required
 ///                   2   1  accepted intervals, ≤ 8 (0 in `in-order` drain)   3  5  zero
 ///                   8  32  name, UTF-8
 ///                  40   8  acknowledged sequence
 ///                  48 128  8 accepted intervals beyond it: first u64, last u64
-///     2064  2028  zero
+///     2064    64  8 × skipped through, one per sink: the operator gave up what is not above it
+///     2128    64  8 × records lost so far, by reason: place 0 is `GapReason` 1, place 7 zero
+///     2192     8  bytes written to this file so far, filling and superblocks included
+///     2200     8  syncs of this file so far
+///     2208     8  records committed so far, each once however often the tail was written
+///     2216     8  topic and payload bytes of these
+///     2224   512  32 × sequences that were counted as lost and can be met again: first u64, last
+///                 u64; 0: none
+///     2736  1356  zero
 ///     4092     4  CRC-32C of bytes 0 ..< 4092, from the secret seed
 struct Superblock: Sendable, Equatable {
   static let magic: StaticString = "PNSTSUPR"
   static let sinksOffset = 656
   static let sinkByteCount = 176
+  static let skippedOffset = 2064
+  static let lostOffset = 2128
+  static let wearOffset = 2192
+  static let lossesOffset = 2224
 
   struct Sink: Sendable, Equatable {
     var name: String
     var isRequired: Bool
     var acknowledged: UInt64
+    var skippedThrough: UInt64 = 0
   }
 
   var generation: UInt64 = 0
@@ -69,7 +83,12 @@ struct Superblock: Sendable, Equatable {
   var filesystemIdentity: UInt64 = 0
   var lastHeaderChecksum: UInt32 = 0
   var isCleanStop = false
+  var isClockSynchronised = false
   var sinks: [Sink] = []
+  /// By the raw value of the reason, less one.
+  var lost = LossCounts()
+  var wear = JournalWear()
+  var losses = LossLedger()
 
   func encode(identity: Identity, into bytes: inout MutableSpan<UInt8>) {
     precondition(bytes.count == Block.byteCount, "a slot is one block")
@@ -95,15 +114,34 @@ struct Superblock: Sendable, Equatable {
     bytes.store(lastHeaderChecksum, at: 640)
     bytes[644] = isCleanStop ? 1 : 0
     bytes[645] = UInt8(sinks.count)
+    bytes[646] = isClockSynchronised ? 1 : 0
     for (index, sink) in sinks.enumerated() {
       let offset = Superblock.sinksOffset + index * Superblock.sinkByteCount
       bytes[offset] = UInt8(sink.name.utf8.count)
       bytes[offset + 1] = sink.isRequired ? 1 : 0
       bytes.store(utf8: sink.name, at: offset + 8)
       bytes.store(sink.acknowledged, at: offset + 40)
+      bytes.store(sink.skippedThrough, at: Superblock.skippedOffset + 8 * index)
+    }
+    for index in 0..<8 { bytes.store(lost[index], at: Superblock.lostOffset + 8 * index) }
+    wear.encode(into: &bytes, at: Superblock.wearOffset)
+    for (index, range) in losses.ranges.enumerated() {
+      bytes.store(range.first.rawValue, at: Superblock.lossesOffset + 16 * index)
+      bytes.store(range.last.rawValue, at: Superblock.lossesOffset + 16 * index + 8)
     }
     bytes.store(
       Checksum.crc32c(bytes.span.extracting(0..<4092), seed: identity.checksumSeed), at: 4092)
+  }
+
+  private static func losses(_ bytes: Span<UInt8>) -> LossLedger {
+    var ranges: [SequenceRange] = []
+    for index in 0..<LossLedger.countMax {
+      let first: UInt64 = bytes.load(at: lossesOffset + 16 * index)
+      let last: UInt64 = bytes.load(at: lossesOffset + 16 * index + 8)
+      guard first >= 1, first <= last else { break }
+      ranges.append(SequenceRange(Sequence(first), Sequence(last)))
+    }
+    return LossLedger(ranges)
   }
 
   /// The slot's content, or nil when it is not a whole superblock of this journal.
@@ -138,13 +176,18 @@ struct Superblock: Sendable, Equatable {
     superblock.filesystemIdentity = bytes.load(at: 632)
     superblock.lastHeaderChecksum = bytes.load(at: 640)
     superblock.isCleanStop = bytes[644] == 1
+    superblock.isClockSynchronised = bytes[646] == 1
+    for index in 0..<8 { superblock.lost[index] = bytes.load(at: lostOffset + 8 * index) }
+    superblock.wear = JournalWear(bytes, at: wearOffset)
+    superblock.losses = losses(bytes)
     for index in 0..<Int(bytes[645]) {
       let offset = sinksOffset + index * sinkByteCount
       guard Int(bytes[offset]) <= Limits.sinkNameByteCountMax else { return nil }
       superblock.sinks.append(
         Sink(
           name: bytes.text(at: offset + 8, count: Int(bytes[offset])),
-          isRequired: bytes[offset + 1] & 1 == 1, acknowledged: bytes.load(at: offset + 40)))
+          isRequired: bytes[offset + 1] & 1 == 1, acknowledged: bytes.load(at: offset + 40),
+          skippedThrough: bytes.load(at: skippedOffset + 8 * index)))
     }
     return superblock
   }

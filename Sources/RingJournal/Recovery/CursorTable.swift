@@ -6,6 +6,7 @@ struct CursorTable: Sendable {
     var sink: JournalSink
     /// Nil: the file does not know the name.
     var acknowledged: UInt64?
+    var skippedThrough: UInt64 = 0
   }
 
   var rows: [Row] = []
@@ -24,7 +25,9 @@ struct CursorTable: Sendable {
     let superblock = blocks.superblock
     isSlotLost = blocks.slots.count < 2
     for sink in sinks {
-      var known = superblock?.sinks.first { $0.name == sink.name }?.acknowledged
+      let entry = superblock?.sinks.first { $0.name == sink.name }
+      let skippedThrough = entry?.skippedThrough ?? 0
+      var known = entry?.acknowledged
       if let newest, let inHeader = CursorTable.acknowledged(newest, by: sink.name) {
         // Of a table older than the superblock's: the name may have been dropped and come back, and
         // then its cursor began anew. Of a younger one: the slot that knew the name is lost.
@@ -33,7 +36,7 @@ struct CursorTable: Sendable {
           known = max(known ?? 0, inHeader)
         }
       }
-      rows.append(Row(sink: sink, acknowledged: known))
+      rows.append(Row(sink: sink, acknowledged: known, skippedThrough: skippedThrough))
     }
     let names = superblock?.sinks.map(\.name) ?? []
     dropped = names.filter { name in !sinks.contains { $0.name == name } }

@@ -219,15 +219,19 @@ struct RecoveryScan: ~Copyable {
       var sequence = group.first
       while sequence <= group.last {
         guard let header = RecordHeader.decode(bytes, at: offset, end: used) else { return }
-        if sequence > through {
+        guard let taken = header.sequenceCount(bytes, at: offset),
+          sequence + (taken - 1) <= group.last
+        else { return }
+        let last = sequence + (taken - 1)
+        if last > through {
           visit(
             JournalRecord(
-              header, sequence: sequence, offset: offset, group: group,
+              header, sequences: max(sequence, through + 1)...last, offset: offset, group: group,
               committedAt: committedAt),
             bytes)
         }
         offset += header.byteCount
-        sequence += 1
+        sequence += taken
       }
     }
   }

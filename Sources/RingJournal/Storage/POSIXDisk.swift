@@ -13,7 +13,9 @@ package final class POSIXDisk: Disk {
     case .existing:
       return POSIXFile(try File.open(path, flags: O_RDWR))
     case .create:
-      return POSIXFile(try File.open(path, flags: O_RDWR | O_CREAT | O_EXCL, mode: 0o600))
+      let descriptor = try File.open(path, flags: O_RDWR | O_CREAT | O_EXCL, mode: 0o600)
+      POSIXDisk.giveToOwner(ofDirectory: File.directoryName(of: path), descriptor)
+      return POSIXFile(descriptor)
     case .readOnly:
       return POSIXFile(try File.open(path, flags: O_RDONLY))
     case .scan:
@@ -24,6 +26,16 @@ package final class POSIXDisk: Disk {
         return POSIXFile(try File.open(path, flags: O_RDONLY))
       }
     }
+  }
+
+  /// What root creates in the gateway's directory, the gateway must be able to open. Where that is
+  /// not possible the file stays root's, as any other file would.
+  private static func giveToOwner(
+    ofDirectory path: String, _ descriptor: borrowing FileDescriptor
+  ) {
+    var facts = stat()
+    guard geteuid() == 0, unsafe stat(path, &facts) == 0, facts.st_uid != 0 else { return }
+    _ = fchown(descriptor.raw, facts.st_uid, facts.st_gid)
   }
 
   package func exists(_ path: String) -> Bool {

@@ -4,12 +4,6 @@ import JSONScanning
 import Platform
 import RingJournal
 
-struct JournalCommand: ParsableCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "journal", abstract: "Look into a route's journal.",
-    subcommands: [JournalStatsCommand.self])
-}
-
 struct JournalStatsCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "stats",
@@ -17,18 +11,16 @@ struct JournalStatsCommand: ParsableCommand {
     discussion: """
       Reads the file without a lock and without writing: live or dead, also a copy on another \
       machine. While the gateway runs, its newest commits may be missing from the picture. Exits \
-      with 74 when the file cannot be read or is damaged beyond use, 78 when it is no journal.
+      with 65 when it is no journal or is damaged beyond use, 74 when the file cannot be read.
       """)
 
-  @Argument(help: "The journal file, as /var/lib/penstock/telemetry.journal.") var file: String
+  @OptionGroup var argument: JournalFileArgument
   @Flag(help: "Print one JSON object.") var json = false
 
   func run() throws {
-    let statistics: JournalStatistics
-    do throws(JournalError) {
-      statistics = try JournalInspector.statistics(path: file)
-    } catch {
-      throw error.exitCode.failure("\(error)")
+    let path = try argument.path()
+    let statistics = try reportingJournalErrors { () throws(JournalError) in
+      try JournalInspector.statistics(path: path)
     }
     if json { Console.line(jsonText(statistics)) } else { printTable(statistics) }
   }

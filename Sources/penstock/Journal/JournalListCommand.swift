@@ -1,0 +1,5 @@
+import ArgumentParser
+
+struct JournalListCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "list", abstract: "List a journal.")
+}

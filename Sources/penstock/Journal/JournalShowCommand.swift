@@ -1,0 +1,5 @@
+import ArgumentParser
+
+struct JournalShowCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "show", abstract: "Show a journal.")
+}

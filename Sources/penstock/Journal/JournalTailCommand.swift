@@ -1,0 +1,5 @@
+import ArgumentParser
+
+struct JournalTailCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "tail", abstract: "Tail a journal.")
+}

@@ -171,7 +171,9 @@ extension SimulatedDisk.Content {
     for index in start / 512..<(end + 511) / 512 {
       let isWhole = index * 512 >= start && index * 512 + 512 <= end
       origins[index] = isWhole && shift == 0 ? write.id : 0
-      unreadable.remove(index * 512 / 4096 * 4096)
+      // A bad block is good again when all of it was written anew.
+      let block = index * 512 / 4096 * 4096
+      if start <= block && block + 4096 <= end { unreadable.remove(block) }
     }
   }
 

@@ -148,7 +148,9 @@ let package = Package(
         "GatewayCore", "Platform", "Mosquitto", "Deduplication", "RingJournal",
         "AllocationCounting", logging,
       ]),
-    tests("Batching", ["GatewayCore", "Platform", "RingJournal", "Envelope"]),
+    tests(
+      "Batching",
+      ["GatewayCore", "Platform", "RingJournal", "Envelope", "Audit", "JournalSimulation"]),
     tests(
       "Upstream",
       ["GatewayCore", "Platform", "Mosquitto", "Batching", "RingJournal", "Envelope", logging]),

@@ -22,6 +22,8 @@ package struct AuditCounts: Sendable, Hashable {
   package var outOfOrderByArrival: UInt64 = 0
   package var unaccounted: UInt64 = 0
   package var reused: UInt64 = 0
+  /// Sequences of one journal that two epochs gave to two messages: rollback or clone.
+  package var overlapping: UInt64 = 0
   package var gaps: UInt64 = 0
   /// Distinct ones, however often a gap came.
   package var gapSequences: UInt64 = 0
@@ -60,6 +62,7 @@ package struct AuditReport: Sendable, Hashable {
       ("invented", counts.invented),
       ("unaccounted sequences", counts.unaccounted),
       ("reused sequences", counts.reused),
+      ("rollback or clone", counts.overlapping),
       ("gaps", counts.gaps),
       ("dead letters", counts.deadLetters),
       ("undecodable", counts.undecodable),
@@ -101,7 +104,8 @@ package struct AuditReport: Sendable, Hashable {
       ("outOfOrderBySequence", counts.outOfOrderBySequence),
       ("outOfOrderByArrival", counts.outOfOrderByArrival), ("corrupt", counts.corrupt),
       ("invented", counts.invented), ("unaccounted", counts.unaccounted),
-      ("reused", counts.reused), ("gaps", counts.gaps), ("gapSequences", counts.gapSequences),
+      ("reused", counts.reused), ("overlapping", counts.overlapping), ("gaps", counts.gaps),
+      ("gapSequences", counts.gapSequences),
       ("deadLetters", counts.deadLetters), ("undecodable", counts.undecodable),
       ("unaudited", counts.unaudited),
     ]

@@ -16,7 +16,9 @@ package import GatewayCore
 ///                     and the same by arrival at the centre, redelivery left out
 ///     unaccounted     a sequence between first and last of an envelope that it does not account
 ///                     for (or twice), or one between two envelopes that no envelope names
-///     reused          one (journal, sequence) for two messages
+///     reused          one (journal, sequence) for two messages in one epoch: a bug
+///     overlapping     the same in two epochs: the journal was rolled back to an older image, or a
+///                     clone of it runs in another gateway: an alarm
 ///
 /// Gaps and dead letters are the gateway's honest words about loss; they are counted apart, and a
 /// message inside a gap is still lost. `untold` is how many more are lost than gaps speak of.
@@ -66,6 +68,8 @@ package struct DeliveryAudit: Sendable {
     var gaps = SequenceCoverage()
     /// Message number + 1 by sequence; 0 for "not seen".
     var messages: [UInt32] = []
+    /// The life in which the sequence was first seen, by sequence.
+    var lives: [UInt16] = []
   }
 
   private struct Life: Hashable {
@@ -160,7 +164,7 @@ package struct DeliveryAudit: Sendable {
       counts.corrupt += 1
       note("corrupt: \(name(number)), id \(id), sequence \(sequence)")
     }
-    place(number, sequence, journal: lives[envelope.life].journal)
+    place(number, sequence, life: envelope.life)
     deliver(number, sequence, life: envelope.life)
   }
 
@@ -256,7 +260,8 @@ package struct DeliveryAudit: Sendable {
 
 extension DeliveryAudit {
   /// Two messages must not share a sequence of one journal, whatever the epoch.
-  private mutating func place(_ number: UInt32, _ sequence: Sequence, journal: Int) {
+  private mutating func place(_ number: UInt32, _ sequence: Sequence, life: Int) {
+    let journal = lives[life].journal
     guard sequence.rawValue <= UInt64(messageCountMax) * 4 else {
       counts.unaudited += 1
       return
@@ -265,14 +270,25 @@ extension DeliveryAudit {
     let missing = index + 1 - journals[journal].messages.count
     if missing > 0 {
       journals[journal].messages.append(contentsOf: repeatElement(0, count: missing))
+      journals[journal].lives.append(contentsOf: repeatElement(0, count: missing))
     }
     let present = journals[journal].messages[index]
     if present == 0 {
       journals[journal].messages[index] = number + 1
-    } else if present != number + 1 {
-      counts.reused += 1
-      note("sequence \(sequence) names both \(name(present - 1)) and \(name(number))")
+      journals[journal].lives[index] = UInt16(life)
+      return
     }
+    guard present != number + 1 else { return }
+    let names = "sequence \(sequence) names both \(name(present - 1)) and \(name(number))"
+    let first = Int(journals[journal].lives[index])
+    if first == life {
+      counts.reused += 1
+      return note(names)
+    }
+    counts.overlapping += 1
+    note(
+      "rollback or clone of journal \(journals[journal].id): \(names), in the epochs "
+        + "\(lives[first].epoch) and \(lives[life].epoch)")
   }
 
   private mutating func deliver(_ number: UInt32, _ sequence: Sequence, life: Int) {

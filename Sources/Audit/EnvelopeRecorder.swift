@@ -1,4 +1,4 @@
-import Envelope
+package import Envelope
 import GatewayCore
 
 /// From the bytes that reach the centre to the words of the audit.
@@ -23,7 +23,8 @@ package enum EnvelopeRecorder {
     }
   }
 
-  static func record(_ envelope: Envelope, into audit: inout DeliveryAudit) {
+  /// Enters a decoded envelope.
+  package static func record(_ envelope: Envelope, into audit: inout DeliveryAudit) {
     audit.beginEnvelope(
       journal: envelope.header.journal, epoch: envelope.header.epoch,
       first: envelope.header.first, last: envelope.header.last)

@@ -5,21 +5,39 @@ import RingJournal
 extension Batcher {
   /// One record, one message: payload untouched, on its mapped topic. Gaps and dead letters, which
   /// a raw message cannot express, travel as envelopes on the notice topics.
-  mutating func nextRaw(now: MonotonicTime) throws(JournalError) -> Step {
+  mutating func nextRaw() throws(JournalError) -> Step {
     if let gap = gapAhead {
       gapAhead = nil
       return .batch(notice(of: gap))
     }
-    var taken: Batch?
-    let making = RawMaking(
-      journal: assembly.journal, topicMap: topicMap, now: now, wall: wallClock())
-    let outcome = try Batcher.takeOne(
-      from: &reader, making, &assembly.encoder, &rawProperties, into: &taken)
+    let expiry = reader.expiry()
+    var expired: Gap?
+    var outcome = try Batcher.passExpired(in: &reader, expiry, into: &expired)
+    var taken = expired.map { notice(of: $0) }
+    if taken == nil, case .stopped = outcome {
+      let making = RawMaking(journal: assembly.journal, topicMap: topicMap, expiry: expiry)
+      outcome = try Batcher.takeOne(
+        from: &reader, making, &assembly.encoder, &rawProperties, into: &taken)
+    }
     guard case .gap(let gap) = outcome else { return taken.map { .batch($0) } ?? .idle }
     guard let taken else { return .batch(notice(of: gap)) }
     // The reader went on behind the record and met a gap, which it tells once.
     gapAhead = gap
     return .batch(taken)
+  }
+
+  /// Reads over a run of expired records; stops before one that is not.
+  private static func passExpired(
+    in reader: inout JournalReader, _ expiry: RecordExpiry, into expired: inout Gap?
+  ) throws(JournalError) -> ReadOutcome {
+    try reader.read { record, bytes in
+      guard expiry.isExpired(record, bytes) else { return false }
+      let first = expired?.range.first ?? record.sequences.first
+      let range = SequenceRange(first, record.sequences.last)
+      guard range.count <= expiredCountMax else { return false }
+      expired = Gap(range, .expired)
+      return true
+    }
   }
 
   private mutating func notice(of gap: Gap) -> Batch {
@@ -34,16 +52,7 @@ extension Batcher {
   private struct RawMaking {
     let journal: JournalID
     let topicMap: @Sendable (String) -> String
-    let now: MonotonicTime
-    let wall: WallTime
-
-    /// How long the record has been here; by the wall clock where the machine was off in between.
-    func dwell(of record: JournalRecord) -> Duration {
-      let dwell =
-        record.committedAt.map { now.since($0) }
-        ?? .nanoseconds(wall.nanoseconds - record.received.nanoseconds)
-      return max(.zero, dwell)
-    }
+    let expiry: RecordExpiry
   }
 
   private static func takeOne(
@@ -67,8 +76,9 @@ extension Batcher {
       var properties: [UInt8] = []
       rawProperties.append(
         id: bytes.extracting(record.idTextBytes), journal: making.journal, epoch: record.epoch,
-        sequence: record.sequence, kept: bytes.extracting(record.properties),
-        dwell: making.dwell(of: record), to: &properties)
+        sequence: record.sequence, received: (record.received, record.clockSync),
+        kept: bytes.extracting(record.properties), dwell: making.expiry.age(of: record),
+        to: &properties)
       taken = Batch(
         range: range, epoch: record.epoch, recordCount: 1,
         destination: .topic(making.topicMap(String(decoding: bytes.extracting(record.topic)))),
@@ -86,5 +96,12 @@ extension Batcher {
     return Batch(
       range: range, epoch: epoch, recordCount: recordCount, destination: .notices(notice),
       bytes: packet, isRetained: false, properties: [], gaps: gaps)
+  }
+}
+
+extension JournalRecord {
+  fileprivate var clockSync: ClockSync {
+    if flags.contains(.clockSynchronised) { return .synchronised }
+    return isReceivedCorrected ? .corrected : .unsynchronised
   }
 }

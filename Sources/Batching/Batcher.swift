@@ -37,6 +37,7 @@ package struct Batcher: ~Copyable {
     var recordCountMax = 0
     var encodedByteCountMax = 0
     var gaps: [Gap] = []
+    var expiredCount: UInt64 = 0
 
     var isOpen: Bool { oldest != nil }
   }
@@ -47,6 +48,8 @@ package struct Batcher: ~Copyable {
     var through: Sequence
   }
 
+  /// Expired records that one batch tells of at most: a backlog of them must not hold up the loop.
+  static let expiredCountMax: UInt64 = 65_536
   /// Expansion allowed for text that is not JSON, plus the attributes of one event.
   static let eventOverheadByteCount = 512
   /// Encoded bytes may exceed the packet limit by this factor, trusting compression.
@@ -55,7 +58,6 @@ package struct Batcher: ~Copyable {
   let options: BatchOptions
   let route: RouteIdentity
   let topicMap: @Sendable (String) -> String
-  let wallClock: @Sendable () -> WallTime
   var reader: JournalReader
   var rawProperties = RawProperties()
   var assembly: Assembly
@@ -69,22 +71,22 @@ package struct Batcher: ~Copyable {
   private var packetByteCountMax: Int
 
   /// - Parameters:
+  ///   - previous: the journal that this one replaced, if that is known.
   ///   - epoch: of the journal's present opening; stands in a batch that holds no record.
   ///   - topicMap: a raw record's topic → its topic upstream.
-  ///   - wallClock: how long a raw record of an earlier boot has been here.
   package init(
-    reader: consuming JournalReader, journal: JournalID, epoch: Epoch, route: RouteIdentity,
-    options: BatchOptions, topicMap: @escaping @Sendable (String) -> String = { $0 },
-    wallClock: @escaping @Sendable () -> WallTime
+    reader: consuming JournalReader, journal: JournalID, previous: PreviousJournal? = nil,
+    epoch: Epoch, route: RouteIdentity, options: BatchOptions,
+    topicMap: @escaping @Sendable (String) -> String = { $0 }
   ) {
-    self.wallClock = wallClock
     self.options = options
     self.route = route
     self.topicMap = topicMap
     self.reader = reader
     self.packetByteCountMax = options.byteCountMax.rawValue
     self.assembly = Assembly(
-      encoder: EnvelopeEncoder(gateway: route.gateway, site: route.site, route: route.name),
+      encoder: EnvelopeEncoder(
+        gateway: route.gateway, site: route.site, route: route.name, previous: previous),
       journal: journal, epoch: epoch)
   }
 
@@ -115,20 +117,21 @@ package struct Batcher: ~Copyable {
 
   /// Lends the one record of a batch that holds a single one, besides gaps and elided sequences.
   /// Nothing under construction survives it; the next batch begins with `range` again.
-  /// - Returns: false when the record is no longer in the ring.
+  /// - Parameter gaps: what the batch tells of as lost, though some of it may still be in the ring.
+  /// - Returns: the record's sequences; nil when it is no longer in the ring.
   package mutating func withOnlyRecord(
-    in range: SequenceRange, _ body: (JournalRecord, Span<UInt8>) -> Void
-  ) throws(JournalError) -> Bool {
+    in range: SequenceRange, gaps: [Gap] = [], _ body: (JournalRecord, Span<UInt8>) -> Void
+  ) throws(JournalError) -> SequenceRange? {
     rewind(to: range.first)
-    let elisions = elisions
-    var found = false
+    let others = elisions + gaps.map(\.range)
+    var found: SequenceRange?
     var outcome = ReadOutcome.gap(Gap(range, .skipped))
-    while case .gap = outcome, !found, reader.position <= range.last {
+    while case .gap = outcome, found == nil, reader.position <= range.last {
       outcome = try reader.read { record, bytes in
-        guard !found, range.contains(record.sequence) else { return false }
-        if elisions.contains(where: { $0.contains(record.sequence) }) { return true }
+        guard found == nil, range.contains(record.sequence) else { return false }
+        if others.contains(where: { $0.contains(record.sequence) }) { return true }
         body(record, bytes)
-        found = true
+        found = record.sequences
         return true
       }
     }
@@ -145,7 +148,7 @@ package struct Batcher: ~Copyable {
     if let parts, reader.position > parts.through, !assembly.isOpen { self.parts = nil }
     return switch options.format {
     case .cloudEventsBatch: try nextEnvelope(now: now, closing: closing)
-    case .raw: try nextRaw(now: now)
+    case .raw: try nextRaw()
     }
   }
 
@@ -154,13 +157,14 @@ package struct Batcher: ~Copyable {
   ) throws(JournalError) -> Step {
     assembly.recordCountMax = min(options.recordCountMax, parts?.recordCountMax ?? .max)
     assembly.encodedByteCountMax = Int(Double(packetByteCountMax) * expectedRatio)
+    let expiry = reader.expiry()
     while true {
-      switch try Batcher.fill(&assembly, from: &reader, elisions: elisions, now: now) {
+      switch try Batcher.fill(
+        &assembly, from: &reader, elisions: elisions, expiry: expiry, now: now)
+      {
       case .gap(let gap):
         assembly.open(at: gap.range.first, oldest: now)
-        assembly.encoder.appendGap(gap)
-        assembly.gaps.append(gap)
-        assembly.last = gap.range.last
+        assembly.append(gap)
       case .stopped:
         return .batch(try close())
       case .caughtUp:
@@ -174,7 +178,7 @@ package struct Batcher: ~Copyable {
 
   private static func fill(
     _ assembly: inout Assembly, from reader: inout JournalReader, elisions: [SequenceRange],
-    now: MonotonicTime
+    expiry: RecordExpiry, now: MonotonicTime
   ) throws(JournalError) -> ReadOutcome {
     try reader.read { record, bytes in
       guard assembly.accepts(record) else { return false }
@@ -182,6 +186,9 @@ package struct Batcher: ~Copyable {
       assembly.last = record.sequences.last
       if elisions.contains(where: { $0.contains(record.sequence) }) {
         assembly.encoder.appendElided(record.sequences)
+      } else if expiry.isExpired(record, bytes) {
+        assembly.append(Gap(record.sequences, .expired))
+        assembly.expiredCount += 1
       } else {
         if let gap = assembly.encoder.appendRecord(record, bytes) {
           assembly.gaps.append(gap)
@@ -252,6 +259,7 @@ extension Batcher.Assembly {
       record.payload.count * 4 / 3 + record.topic.count * 3 + record.properties.count * 2
       + Batcher.eventOverheadByteCount
     return record.epoch == epoch && recordCount < recordCountMax
+      && expiredCount < Batcher.expiredCountMax
       && encoder.byteCount + estimate <= encodedByteCountMax
   }
 
@@ -262,9 +270,23 @@ extension Batcher.Assembly {
     self.epoch = epoch ?? self.epoch
     self.oldest = oldest
     recordCount = 0
+    expiredCount = 0
     tombstoneCount = 0
     gaps.removeAll(keepingCapacity: true)
     encoder.begin(journal: journal, epoch: self.epoch, first: first)
+  }
+
+  /// Tells of a gap; one that adjoins the one before for the same reason makes that one longer.
+  mutating func append(_ gap: Gap) {
+    encoder.appendGap(gap)
+    last = gap.range.last
+    if let before = gaps.last, before.reason == gap.reason,
+      before.range.last.next == gap.range.first
+    {
+      gaps[gaps.count - 1] = Gap(SequenceRange(before.range.first, last), gap.reason)
+    } else {
+      gaps.append(gap)
+    }
   }
 
   mutating func clear() {
@@ -286,7 +308,8 @@ extension EnvelopeEncoder {
       appendEvent(
         EventFields(
           sequence: record.sequence, kind: record.kind, reason: record.reason,
-          flags: record.flags, received: record.received),
+          flags: record.flags, received: record.received,
+          isReceivedCorrected: record.isReceivedCorrected),
         topic: bytes.extracting(record.topic), id: bytes.extracting(record.idTextBytes),
         properties: bytes.extracting(record.properties),
         payload: bytes.extracting(record.payload))

@@ -9,6 +9,8 @@
 //      "site":"houston",                 only when it is not the gateway's id
 //      "route":"telemetry",
 //      "journal":"<uuid>",               the ring file that numbered the records
+//      "previous":{"journal":"<uuid>",   the ring file that this one replaced, and the last
+//                  "last":88213},        sequence it gave out; only when that is known
 //      "epoch":"9f3c…",                  16 hexadecimal digits: the file's current life
 //      "first":990,"last":1540,          the sequences this envelope accounts for, both included
 //      "events":[…],                     ascending by sequence; may be empty
@@ -27,13 +29,16 @@
 //     source           penstock://<site>/<topic>; every byte of the topic that is not unreserved in
 //                      RFC 3986 or a slash is percent-encoded, so that it is exact for any topic
 //     type             "penstock.record", or "penstock.dead-letter" with a "reason"
-//     time             receive time, RFC 3339, UTC, milliseconds
+//     time             receive time, RFC 3339, UTC, milliseconds; the same event sent again may
+//                      bring a better one, see clocksync
 //     sequence         decimal, as a string
 //     topic            the topic; bytes that are not UTF-8 are U+FFFD here
 //     reason           missing-id | conflict | too-large | refused; dead letters only
 //     retain           "true"; absent means not retained
 //     qos              "0" or "2"; absent means 1
-//     clocksync        "false" when the clock was not known to be right at receive time
+//     clocksync        absent when the clock was synchronised at receive time; "corrected" when it
+//                      was not, and time has been worked out since, from a later synchronised
+//                      moment of the same boot; "false" when it was not and time is as it was read
 //     payloadformat    MQTT 5 Payload Format Indicator, "0" or "1"
 //     messageexpiry    MQTT 5 Message Expiry Interval as received, in seconds
 //     responsetopic    MQTT 5 Response Topic
@@ -55,14 +60,17 @@ package struct EnvelopeHeader: Sendable, Hashable {
   package var site: String
   package var route: String
   package var journal: JournalID
+  /// Where a numbering that began again at 1 comes from.
+  package var previous: PreviousJournal?
   package var epoch: Epoch
   package var first: Sequence
   package var last: Sequence
 
   package init(
-    gateway: String, site: String, route: String, journal: JournalID, epoch: Epoch,
-    first: Sequence, last: Sequence
+    gateway: String, site: String, route: String, journal: JournalID,
+    previous: PreviousJournal? = nil, epoch: Epoch, first: Sequence, last: Sequence
   ) {
+    self.previous = previous
     self.gateway = gateway
     self.site = site
     self.route = route
@@ -81,11 +89,14 @@ package struct EventFields: Sendable, Hashable {
   package var reason: DeadLetterReason?
   package var flags: RecordFlags
   package var received: WallTime
+  /// `received` has been worked out; without the flag `clockSynchronised` only.
+  package var isReceivedCorrected: Bool
 
   package init(
     sequence: Sequence, kind: RecordKind = .data, reason: DeadLetterReason? = nil,
-    flags: RecordFlags, received: WallTime
+    flags: RecordFlags, received: WallTime, isReceivedCorrected: Bool = false
   ) {
+    self.isReceivedCorrected = isReceivedCorrected
     self.sequence = sequence
     self.kind = kind
     self.reason = reason
@@ -133,6 +144,8 @@ package struct Event: Sendable, Hashable {
   package var type: String
   /// When the gateway received it.
   package var time: WallTime
+  /// How far `time` can be trusted.
+  package var clockSync: ClockSync
   package var sequence: Sequence
   package var topic: String
   /// Of a dead letter: `DeadLetterReason.text`, or a reason that this version does not know.
@@ -153,6 +166,16 @@ package struct Event: Sendable, Hashable {
     case .json(let bytes), .bytes(let bytes): bytes
     }
   }
+}
+
+/// Whether an event's `time` is from a clock that was right.
+package enum ClockSync: String, Sendable, Hashable {
+  /// The clock was synchronised at receipt; the attribute is absent.
+  case synchronised = "true"
+  /// It was not, but `time` has been worked out since.
+  case corrected
+  /// It was not: `time` is as it was read.
+  case unsynchronised = "false"
 }
 
 /// A payload and the form in which it travelled.

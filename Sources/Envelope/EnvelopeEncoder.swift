@@ -35,7 +35,7 @@ package struct EnvelopeEncoder: ~Copyable {
   package private(set) var eventCount = 0
 
   /// Limits: gateway, site and route as the configuration allows them, 1–64 of [A-Za-z0-9_-].
-  package init(gateway: String, site: String, route: String) {
+  package init(gateway: String, site: String, route: String, previous: PreviousJournal? = nil) {
     var opening: [UInt8] = []
     opening.append(ascii: "{\"penstock\":1,\"gateway\":")
     JSONString.append(gateway, to: &opening)
@@ -45,6 +45,13 @@ package struct EnvelopeEncoder: ~Copyable {
     }
     opening.append(ascii: ",\"route\":")
     JSONString.append(route, to: &opening)
+    if let previous {
+      opening.append(ascii: ",\"previous\":{\"journal\":\"")
+      opening.append(previous.id)
+      opening.append(ascii: "\",\"last\":")
+      opening.append(decimal: previous.lastSequence.rawValue)
+      opening.append(UInt8(ascii: "}"))
+    }
     opening.append(ascii: ",\"journal\":\"")
     self.opening = opening
     var prefix: [UInt8] = []
@@ -199,7 +206,10 @@ package struct EnvelopeEncoder: ~Copyable {
     case .atLeastOnce: break
     case .exactlyOnce: events.append(ascii: ",\"qos\":\"2\"")
     }
-    if !fields.flags.contains(.clockSynchronised) {
+    guard !fields.flags.contains(.clockSynchronised) else { return }
+    if fields.isReceivedCorrected {
+      events.append(ascii: ",\"clocksync\":\"corrected\"")
+    } else {
       events.append(ascii: ",\"clocksync\":\"false\"")
     }
   }

@@ -52,6 +52,7 @@ struct EnvelopeParser {
     var members = Members("gateway", "route", "journal", "epoch", "first", "last")
     var (gateway, site, route) = ("", String?.none, "")
     var journal: JournalID?
+    var previous: PreviousJournal?
     var epoch: Epoch?
     var (first, last) = (Sequence.none, Sequence.none)
     var events: [Event] = []
@@ -67,6 +68,7 @@ struct EnvelopeParser {
       case "site": site = try readString(text)
       case "route": route = try readString(text)
       case "journal": journal = JournalID(try readString(text))
+      case "previous": previous = try readPrevious(text)
       case "epoch": epoch = Epoch(try readString(text))
       case "first": first = try readSequence(text)
       case "last": last = try readSequence(text)
@@ -87,10 +89,32 @@ struct EnvelopeParser {
     guard let epoch else { throw malformed("\"epoch\" is not 16 hexadecimal digits") }
     guard first <= last else { throw malformed("\"first\" is after \"last\"") }
     let header = EnvelopeHeader(
-      gateway: gateway, site: site ?? gateway, route: route, journal: journal, epoch: epoch,
-      first: first, last: last)
+      gateway: gateway, site: site ?? gateway, route: route, journal: journal,
+      previous: previous, epoch: epoch, first: first, last: last)
     return Envelope(
       header: header, events: events, gaps: gaps, elided: elided, compression: compression)
+  }
+
+  private mutating func readPrevious(_ text: Span<UInt8>) throws -> PreviousJournal {
+    let start = reader.position
+    var members = Members("journal", "last")
+    var journal: JournalID?
+    var last: UInt64 = 0
+    try reader.beginObject(in: text)
+    while let name = try reader.nextName(in: text) {
+      let member = string(name, text)
+      try members.enter(member, at: name.token.lowerBound)
+      switch member {
+      case "journal": journal = JournalID(try readString(text))
+      case "last": last = try reader.readUInt64(in: text)
+      default: _ = try reader.readValue(in: text)
+      }
+    }
+    try members.requireAll(at: start)
+    guard let journal else { throw malformed("\"journal\" is not a UUID", at: start) }
+    // 0: it never gave one out.
+    guard last < .max else { throw malformed("\"last\" is no sequence", at: start) }
+    return PreviousJournal(id: journal, lastSequence: Sequence(last))
   }
 
   private mutating func readGap(_ text: Span<UInt8>) throws -> Gap {
@@ -137,7 +161,8 @@ struct EnvelopeParser {
     let start = reader.position
     var members = Members("specversion", "id", "source", "type", "time", "sequence", "topic")
     var event = Event(
-      id: "", source: "", type: "", time: WallTime(nanoseconds: 0), sequence: .none, topic: "",
+      id: "", source: "", type: "", time: WallTime(nanoseconds: 0),
+      clockSync: .synchronised, sequence: .none, topic: "",
       reason: nil, isRetained: false, qualityOfService: .atLeastOnce, contentType: nil,
       data: .none, attributes: [])
     try reader.beginObject(in: text)
@@ -157,6 +182,7 @@ struct EnvelopeParser {
       case "topic": event.topic = try readString(text)
       case "reason": event.reason = try readString(text)
       case "retain": event.isRetained = try readString(text) == "true"
+      case "clocksync": event.clockSync = try readClockSync(text)
       case "qos": event.qualityOfService = try readQualityOfService(text)
       case "datacontenttype": event.contentType = try readString(text)
       case "data":
@@ -222,6 +248,11 @@ struct EnvelopeParser {
       throw malformed("\"time\" is not RFC 3339", at: token.token.lowerBound)
     }
     return time
+  }
+
+  /// A later version may say more than this one knows, and nothing that makes the time better.
+  private mutating func readClockSync(_ text: Span<UInt8>) throws -> ClockSync {
+    ClockSync(rawValue: try readString(text)) ?? .unsynchronised
   }
 
   private mutating func readQualityOfService(_ text: Span<UInt8>) throws -> QualityOfService {

@@ -35,15 +35,17 @@ package enum EnvelopeProperties {
   }
 }
 
-/// The properties of a record that leaves as a message of its own: those it came with, and four
-/// user properties that say which record it is:
+/// The properties of a record that leaves as a message of its own: those it came with, and user
+/// properties that say which record it is and when it was received:
 ///
 ///     penstock-id         the message id; <journal>-<epoch>-<sequence> for a record without one
 ///     penstock-journal    the journal's UUID
 ///     penstock-epoch      16 hexadecimal digits
 ///     penstock-sequence   decimal
+///     penstock-time       receive time, as an event's `time`
+///     penstock-clocksync  as an event's `clocksync`: "corrected", "false", or absent
 ///
-/// Properties of these four names that the record came with, from a gateway before this one, are
+/// Properties of these names that the record came with, from a gateway before this one, are
 /// left out: each hop says where *it* keeps the record.
 ///
 /// Keeps its scratch between calls: no allocation per record once that has grown. One owner at a
@@ -57,12 +59,14 @@ package struct RawProperties {
   ///
   /// - Parameters:
   ///   - id: the message id in UTF-8, cut at 65,535 bytes; empty for a record without one.
+  ///   - received: when the record was received, and whether that clock was right.
   ///   - kept: the properties the record came with. What is malformed in them ends them.
   ///   - dwell: how long the record was in the journal. Subtracted from the Message Expiry Interval
   ///     in whole seconds, rounded down; never below 1, as to expire it is the caller's choice.
   package mutating func append(
-    id: Span<UInt8>, journal: JournalID, epoch: Epoch, sequence: Sequence, kept: Span<UInt8>,
-    dwell: Duration, to properties: inout [UInt8]
+    id: Span<UInt8>, journal: JournalID, epoch: Epoch, sequence: Sequence,
+    received: (time: WallTime, clockSync: ClockSync), kept: Span<UInt8>, dwell: Duration,
+    to properties: inout [UInt8]
   ) {
     appendKept(kept, dwell, to: &properties)
     if id.isEmpty {
@@ -87,6 +91,13 @@ package struct RawProperties {
     value.removeAll(keepingCapacity: true)
     value.append(decimal: sequence.rawValue)
     append("penstock-sequence", to: &properties)
+    value.removeAll(keepingCapacity: true)
+    received.time.appendRFC3339(to: &value)
+    append("penstock-time", to: &properties)
+    guard received.clockSync != .synchronised else { return }
+    value.removeAll(keepingCapacity: true)
+    value.append(utf8: received.clockSync.rawValue)
+    append("penstock-clocksync", to: &properties)
   }
 
   private func append(_ name: String, to properties: inout [UInt8]) {
@@ -116,6 +127,7 @@ package struct RawProperties {
 
   private static func isOurs(_ name: Span<UInt8>) -> Bool {
     name.reads("penstock-id") || name.reads("penstock-journal") || name.reads("penstock-epoch")
-      || name.reads("penstock-sequence")
+      || name.reads("penstock-sequence") || name.reads("penstock-time")
+      || name.reads("penstock-clocksync")
   }
 }

@@ -15,15 +15,24 @@ package struct GatewayService: Sendable {
   private let version: String
   private let logger: Logger
   private let registry: MetricsRegistry
+  private let isDeliverOnly: Bool
+  private let failures: DiskFailures?
+  private let commits = CommitWatch()
   private let sabotage: Sabotage
 
   /// Where the health page judges stages by when no watchdog period is set.
   private static let stallLimit: Duration = .seconds(60)
 
-  /// - Parameter registry: what `MetricsSystem` was bootstrapped with.
+  /// - Parameters:
+  ///   - registry: what `MetricsSystem` was bootstrapped with.
+  ///   - isDeliverOnly: open the journals to be read, receive nothing, write nothing.
+  ///   - failures: cleared when something is committed.
   package init(
-    options: GatewayOptions, version: String, logger: Logger, registry: MetricsRegistry
+    options: GatewayOptions, version: String, logger: Logger, registry: MetricsRegistry,
+    isDeliverOnly: Bool = false, failures: DiskFailures? = nil
   ) {
+    self.isDeliverOnly = isDeliverOnly
+    self.failures = failures
     self.options = options
     self.version = version
     self.logger = logger
@@ -34,6 +43,9 @@ package struct GatewayService: Sendable {
       sabotage = .none
     #endif
   }
+
+  /// Whether this run has made anything durable.
+  package var hasCommitted: Bool { commits.hasCommitted }
 
   /// - Throws: `GatewayError` when it may not start; `JournalError` when a journal cannot be opened
   ///   or failed. Nothing is acknowledged after a failure.
@@ -60,7 +72,11 @@ package struct GatewayService: Sendable {
     for route in options.routes {
       services.append(
         Pipeline(
-          gateway: options, route: route, status: board, logger: logger, sabotage: sabotage))
+          gateway: options, route: route, status: board, logger: logger, commits: commits,
+          isDeliverOnly: isDeliverOnly, sabotage: sabotage))
+    }
+    if let failures, !isDeliverOnly {
+      services.append(FailureReset(commits: commits, failures: failures))
     }
     logger.notice(
       "penstock starts",

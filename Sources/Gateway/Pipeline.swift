@@ -8,7 +8,6 @@ import Mosquitto
 import Platform
 import RingJournal
 import ServiceLifecycle
-import Synchronization
 import Upstream
 
 /// One route, from broker to destinations. This is the picture:
@@ -26,69 +25,29 @@ import Upstream
 ///        │ QoS 1, batches
 ///     central broker
 ///
+/// With `isDeliverOnly` the disk can no longer be written. The lower half is the same; the upper
+/// half is a thread that opens the journal to be read and keeps its lock, and nothing else:
+///
+///     ReadOnlyJournal ── one thread ──▶ JournalState: committed, cursors in memory
+///
 /// Shutdown: the ingest half takes no more, commits and leaves its broker; the sinks deliver what
 /// is committed until nothing is left or the limit has come; then the journal and the dead letters
 /// are closed.
 package struct Pipeline: Service {
   /// What the threads of a route share once its journal is open.
-  private struct Opened: Sendable {
+  struct Opened: Sendable {
     let journal: JournalState
-    let id: JournalID
-    let epoch: Epoch
     let control: IngestControl
     let sinks: [SinkControl]
     let deadLetters: DeadLetterStore
   }
 
-  /// The time in which the ingest thread opens the journal and nobody else has anything of it yet:
-  /// what a shutdown or the failure of another route has to say to it.
-  private final class Opening: Sendable {
-    private struct Contents {
-      var isCancelled = false
-      var isAbandoned = false
-      var control: IngestControl?
-    }
-
-    private let contents = Mutex(Contents())
-
-    /// Whether a creation is to be cut short.
-    var isCancelled: Bool { contents.withLock { $0.isCancelled } }
-
-    /// The one announcement; nil when it does not come, or when nobody waits for it any more.
-    func first(of announcements: AsyncStream<Opened>) async -> Opened? {
-      let opened = await withGracefulShutdownHandler {
-        await announcements.first { _ in true }
-      } onGracefulShutdown: {
-        self.contents.withLock { $0.isCancelled = true }
-      }
-      if opened == nil { abandon() }
-      return opened
-    }
-
-    /// The thread has what it is steered by.
-    func register(_ control: IngestControl) {
-      let isAbandoned = contents.withLock { contents in
-        contents.control = control
-        return contents.isAbandoned
-      }
-      if isAbandoned { control.advance(to: .close) }
-    }
-
-    /// A cancelled task gets no announcement: the thread must not wait for somebody to steer it.
-    private func abandon() {
-      let control = contents.withLock { contents in
-        contents.isCancelled = true
-        contents.isAbandoned = true
-        return contents.control
-      }
-      control?.advance(to: .close)
-    }
-  }
-
-  private let gateway: GatewayOptions
-  private let route: RouteOptions
-  private let status: any StatusReporting
-  private let logger: Logger
+  let gateway: GatewayOptions
+  let route: RouteOptions
+  let status: any StatusReporting
+  let logger: Logger
+  private let commits: CommitWatch
+  private let isDeliverOnly: Bool
   private let sabotage: Sabotage
 
   /// What a shutdown leaves for the last deliveries; below systemd's stop time-out.
@@ -96,8 +55,10 @@ package struct Pipeline: Service {
 
   package init(
     gateway: GatewayOptions, route: RouteOptions, status: any StatusReporting, logger: Logger,
-    sabotage: Sabotage
+    commits: CommitWatch, isDeliverOnly: Bool, sabotage: Sabotage
   ) {
+    self.commits = commits
+    self.isDeliverOnly = isDeliverOnly
     self.gateway = gateway
     self.route = route
     self.status = status
@@ -109,7 +70,7 @@ package struct Pipeline: Service {
     for sink in route.sinks { status.report(stage(of: sink), StageState(.starting)) }
   }
 
-  private var ingestStage: StageName { StageName(route: route.name, part: .ingest) }
+  var ingestStage: StageName { StageName(route: route.name, part: .ingest) }
 
   private func stage(of sink: SinkOptions) -> StageName {
     StageName(route: route.name, part: .upstream(sink: sink.name))
@@ -125,7 +86,11 @@ package struct Pipeline: Service {
       group.addTask {
         defer { announce.finish() }
         try await Thread.run(name: "in:\(route.name)") {
-          try ingest(opening) { announce.yield($0) }
+          if isDeliverOnly {
+            try keepReadOnly(opening) { announce.yield($0) }
+          } else {
+            try ingest(opening) { announce.yield($0) }
+          }
         }
       }
       guard let opened = await opening.first(of: announcements) else {
@@ -166,6 +131,21 @@ package struct Pipeline: Service {
   private func stop(_ opened: Opened) {
     for sink in opened.sinks { sink.advance(to: .stop) }
     opened.control.advance(to: .close)
+  }
+
+  /// What both halves share of a journal that is open.
+  func makeOpened(_ journal: JournalState, isReadOnly: Bool) -> Opened {
+    let sinks = route.sinks.indices.map { SinkControl(wakeUp: journal.wakeUp(sink: $0)) }
+    let control = IngestControl(wakeUp: journal.writerWakeUp) {
+      let until = Clock.monotonic() + Self.drainLimit
+      for sink in sinks { sink.advance(to: .drain(until: until)) }
+    }
+    let deadLetters = DeadLetterStore(
+      path: route.deadLetterPath, gatewayID: gateway.gatewayID, routeName: route.name,
+      capacity: route.sinks.map(\.deadLetterCapacity).max() ?? JournalOptions.capacityMin,
+      commitByteCountMax: route.journal.commitByteCountMax, isReadOnly: isReadOnly,
+      environment: environment)
+    return Opened(journal: journal, control: control, sinks: sinks, deadLetters: deadLetters)
   }
 
   // MARK: - The ingest thread
@@ -215,23 +195,13 @@ package struct Pipeline: Service {
     }
     var window = rebuild.finish()
     window.commit()
-    log(opened.report, rememberedIDCount: window.count)
+    opened.report.log(route: route, rememberedIDCount: window.count, to: logger)
     let writer = opened.takeWriter()
     let journal = writer.state
-    let sinks = route.sinks.indices.map { SinkControl(wakeUp: journal.wakeUp(sink: $0)) }
-    let control = IngestControl(wakeUp: journal.writerWakeUp) {
-      let until = Clock.monotonic() + Self.drainLimit
-      for sink in sinks { sink.advance(to: .drain(until: until)) }
-    }
-    phase.register(control)
-    let deadLetters = DeadLetterStore(
-      path: route.deadLetterPath, gatewayID: gateway.gatewayID, routeName: route.name,
-      capacity: route.sinks.map(\.deadLetterCapacity).max() ?? JournalOptions.capacityMin,
-      commitByteCountMax: route.journal.commitByteCountMax, environment: environment)
-    announce(
-      Opened(
-        journal: journal, id: writer.identity.id, epoch: writer.epoch, control: control,
-        sinks: sinks, deadLetters: deadLetters))
+    commits.watch(journal)
+    let shared = makeOpened(journal, isReadOnly: false)
+    phase.register(shared.control)
+    announce(shared)
     let extractor = try IdentityExtractor(
       selector: deduplication.selector, key: writer.identity.hashKey)
     let intake = Intake(
@@ -240,7 +210,7 @@ package struct Pipeline: Service {
     let connection = route.ingest.connection
 
     var loop = IngestLoop<MosquittoClient<Intake>>(
-      options: route.ingest, intake: intake, control: control, wakeUp: journal.writerWakeUp,
+      options: route.ingest, intake: intake, control: shared.control, wakeUp: journal.writerWakeUp,
       subscriptions: SubscriptionMemory(path: subscriptionPath), stage: ingestStage,
       status: status, metrics: IngestMetrics(route: route.name), logger: logger,
       sabotage: sabotage
@@ -249,7 +219,7 @@ package struct Pipeline: Service {
       try loop.run()
       // The sinks have ended before; after an error they may not have, and the file is left as a
       // crash leaves it.
-      try deadLetters.close()
+      try shared.deadLetters.close()
     } catch {
       status.report(ingestStage, StageState(.failed, "\(error)"))
       throw error
@@ -284,62 +254,22 @@ package struct Pipeline: Service {
     return environment
   }
 
-  private func log(_ report: RecoveryReport, rememberedIDCount: Int) {
-    for warning in report.warnings {
-      logger.warning("journal", metadata: ["journal.warning": "\(warning)"])
-    }
-    var metadata: Logger.Metadata = [
-      "journal.path": "\(route.journalPath)", "journal.created": "\(report.isCreated)",
-      "journal.clean_stop": "\(report.wasCleanStop)",
-      "journal.records": "\(report.keptRecordCount)",
-      "journal.remembered_ids": "\(rememberedIDCount)",
-      "journal.scanned": "\(report.scanned)", "journal.seconds": "\(report.duration.seconds)",
-    ]
-    if report.tornTailCount > 0 { metadata["journal.torn_tail"] = "\(report.tornTailCount)" }
-    logger.notice("journal open", metadata: metadata)
-    if report.repairedBlockCount + report.unreadableBlockCount > 0 {
-      logger.warning(
-        "the disk shows damage",
-        metadata: [
-          "journal.repaired_blocks": "\(report.repairedBlockCount)",
-          "journal.unreadable_blocks": "\(report.unreadableBlockCount)",
-        ])
-    }
-    if !report.droppedSinks.isEmpty {
-      logger.warning(
-        "a destination left the configuration, its cursor and what it had not received are dropped",
-        metadata: ["journal.dropped_sinks": "\(report.droppedSinks.joined(separator: " "))"])
-    }
-    if !report.isCreated && !report.newSinks.isEmpty {
-      logger.notice(
-        "a new destination begins where its `start` says",
-        metadata: ["journal.new_sinks": "\(report.newSinks.joined(separator: " "))"])
-    }
-    guard !report.corruptRanges.isEmpty else { return }
-    logger.error(
-      "committed records cannot be read any more; a gap tells the centre",
-      metadata: [
-        "journal.lost_records": "\(report.lostRecordCount)",
-        "journal.quarantined": "\(report.quarantined)",
-        "journal.ranges": "\(report.corruptRanges.count)",
-      ])
-  }
-
   // MARK: - A sink's thread
 
   private func deliver(to sink: SinkOptions, _ index: Int, _ opened: Opened) throws {
     let identity = RouteIdentity(
       gateway: gateway.gatewayID, site: gateway.site, name: route.name)
     let map = sink.topicMap
+    let journal = opened.journal
     let batcher = Batcher(
-      reader: try opened.journal.makeReader(sink: index), journal: opened.id, epoch: opened.epoch,
-      route: identity, options: sink.batch, topicMap: { map.apply(to: $0) },
-      wallClock: { Clock.wall() })
+      reader: try journal.makeReader(sink: index), journal: journal.identity.id,
+      previous: journal.identity.previous, epoch: journal.epoch, route: identity,
+      options: sink.batch, topicMap: { map.apply(to: $0) })
     var logger = logger
     logger[metadataKey: "sink"] = "\(sink.name)"
     let connection = sink.connection
     var loop = SinkLoop<MosquittoClient<SinkInbox>>(
-      options: sink, route: identity, sink: index, journal: opened.journal, batcher: batcher,
+      options: sink, route: identity, sink: index, journal: journal, batcher: batcher,
       control: opened.sinks[index], deadLetters: opened.deadLetters, stage: stage(of: sink),
       status: status, metrics: UpstreamMetrics(route: route.name, sink: sink.name), logger: logger
     ) { [logger] inbox in

@@ -119,16 +119,13 @@ struct CrossChecks {
             route.path + ".from",
             "a route that carries commands (it reads from \(route.from), to which another route "
               + "delivers batches)", accepted: "a broker that no other route delivers batches to")
-        } else if route.ingest.expireAfter == nil {
+        } else if route.journal.expireAfter == nil {
           findings.error(
             at: route.path + ".expire_after",
             "is required on a command route (it reads from \(route.from), to which another route "
               + "delivers batches): a \"start\" that comes three days late is a hazard; "
               + "accepted: a duration, as in 60s")
         }
-      } else if route.ingest.expireAfter != nil, !availability.expiryOnDataRoutes {
-        unavailable(
-          route.path + ".expire_after", "expiry on a route that carries data", accepted: "none")
       }
     }
   }

@@ -111,7 +111,7 @@ enum EffectiveConfiguration {
       }
     }
     section.line("max_record", route.ingest.recordByteCountMax.description)
-    section.line("expire_after", route.ingest.expireAfter.map(Quantity.text) ?? "none")
+    section.line("expire_after", route.journal.expireAfter.map(Quantity.text) ?? "none")
     section.section("journal", comment: Findings.shown(route.journalPath, lengthMax: 240)) {
       section in
       section.line("size", route.journal.capacity.description)

@@ -83,10 +83,8 @@ package struct Availability: Sendable, Hashable {
   package var hubAcceptance: Bool
   /// `rate_limit` other than none.
   package var rateLimit: Bool
-  /// `expire_after` on a route that is not a command route.
-  package var expiryOnDataRoutes: Bool
-  /// Routes that read from a broker another route delivers batches to. They need `expire_after`, so
-  /// they wait for the version that drops what has expired.
+  /// Routes that read from a broker another route delivers batches to: what comes back are
+  /// commands.
   package var commandRoutes: Bool
   /// `dead_letter.topic`.
   package var deadLetterTopic: Bool
@@ -98,7 +96,6 @@ package struct Availability: Sendable, Hashable {
     liveFirst = available
     hubAcceptance = available
     rateLimit = available
-    expiryOnDataRoutes = available
     commandRoutes = available
     deadLetterTopic = available
   }

@@ -55,7 +55,7 @@ struct RouteSection {
     section.read(
       "max_record", .byteCount(Self.recordRange), into: &ingest.recordByteCountMax)
     section.read(
-      "expire_after", .duration(Self.expiryRange), none: "none", into: &ingest.expireAfter)
+      "expire_after", .duration(Self.expiryRange), none: "none", into: &journal.expireAfter)
     readJournal(&section)
     readSinks(&section, gatewayID: gatewayID)
     checkSizes(section.findings)

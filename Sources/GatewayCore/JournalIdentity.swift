@@ -76,3 +76,15 @@ package struct Epoch: RawRepresentable, Hashable, Sendable, CustomStringConverti
 
   package var description: String { Hexadecimal.text(rawValue) }
 }
+
+/// The journal that this one replaced, if it was known when this one was created. It tells
+/// the centre where the numbering that starts again at 1 comes from.
+package struct PreviousJournal: Sendable, Hashable {
+  package var id: JournalID
+  package var lastSequence: Sequence
+
+  package init(id: JournalID, lastSequence: Sequence) {
+    self.id = id
+    self.lastSequence = lastSequence
+  }
+}

@@ -38,6 +38,8 @@ package struct StageState: Hashable, Sendable {
     case connected
     /// The ring is full; the session at the broker is kept (`when_full: block`).
     case paused
+    /// The disk cannot be written: what the journal holds is delivered, nothing is received.
+    case deliverOnly = "deliver-only"
     /// The broker is away; waiting to try again.
     case reconnecting
     /// The broker is there and refuses what we send; sent again after a pause.

@@ -27,7 +27,7 @@ package final class IngestControl: Sendable {
     self.onQuiesced = onQuiesced
   }
 
-  func didQuiesce() { onQuiesced() }
+  package func didQuiesce() { onQuiesced() }
 
   package var phase: Phase { Phase(rawValue: state.load(ordering: .acquiring)) ?? .close }
 

@@ -1,7 +1,7 @@
 import CoreMetrics
 import Deduplication
 import GatewayCore
-import RingJournal
+package import RingJournal
 
 /// Every metric this stage emits; the contract is Observability's catalogue. The thread counts in
 /// plain integers and publishes once per commit, so a message costs no atomic operation.
@@ -46,6 +46,7 @@ package struct IngestMetrics: Sendable {
   let capacityBytes: Gauge
   let usedBytes: Gauge
   let committedSequence: Gauge
+  let deliverOnly: Gauge
   let oldestUndelivered: Gauge
 
   private let route: String
@@ -83,9 +84,18 @@ package struct IngestMetrics: Sendable {
     capacityBytes = gauge("journal_capacity_bytes")
     usedBytes = gauge("journal_used_bytes")
     committedSequence = gauge("journal_committed_sequence")
+    deliverOnly = gauge("journal_deliver_only")
     oldestUndelivered = gauge("journal_oldest_undelivered_seconds")
     // There from the start, so that the first loss is an increase and not a new series.
     for reason in GapReason.allCases { lost(0, reason) }
+  }
+
+  /// What there is to say of a journal that is only read.
+  package func deliversOnly(_ statistics: JournalStatistics) {
+    deliverOnly.record(1)
+    capacityBytes.record(statistics.capacity.rawValue)
+    usedBytes.record(statistics.used.rawValue)
+    committedSequence.record(Int64(clamping: statistics.committed.rawValue))
   }
 
   /// Records that the ring gave up or cannot read. Rare, so the counter is looked up by name.

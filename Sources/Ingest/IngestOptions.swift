@@ -20,8 +20,6 @@ package struct IngestOptions: Sendable, Hashable {
   /// The most that one source topic may hold of the ring before a required sink acknowledges; what
   /// comes beyond is refused, acknowledged and delivered as a gap. Nil: no such limit.
   package var sourceQuota: QuotaSize?
-  /// Age (of powered time) after which a record is no longer delivered.
-  package var expireAfter: Duration?
 
   package init(
     connection: ConnectionOptions, subscriptions: [String], deduplication: DeduplicationOptions

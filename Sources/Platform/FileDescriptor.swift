@@ -59,8 +59,11 @@ package enum File {
   }
 
   /// Replaces `path` so that after a crash either the old or the new content is there: temporary
-  /// file in the same directory, fsync, rename, fsync of the directory. Mode 0600.
-  package static func replace(_ path: String, with bytes: [UInt8]) throws(SystemError) {
+  /// file in the same directory, fsync, rename, fsync of the directory. Mode 0600. Without the
+  /// syncs where `isSynced` is false: for what need not live longer than the machine is on.
+  package static func replace(
+    _ path: String, with bytes: [UInt8], isSynced: Bool = true
+  ) throws(SystemError) {
     let temporary = path + ".new"
     let descriptor = try open(temporary, flags: O_WRONLY | O_CREAT | O_TRUNC, mode: 0o600)
     var written = 0
@@ -74,9 +77,14 @@ package enum File {
       }
       written += count
     }
-    if fsync(descriptor.raw) != 0 { throw SystemError("fsync \(temporary)") }
+    if isSynced && fsync(descriptor.raw) != 0 { throw SystemError("fsync \(temporary)") }
     if unsafe rename(temporary, path) != 0 { throw SystemError("rename \(temporary) to \(path)") }
-    try syncDirectory(of: path)
+    if isSynced { try syncDirectory(of: path) }
+  }
+
+  /// Removes a name; one that is not there is fine.
+  package static func remove(_ path: String) throws(SystemError) {
+    if unsafe unlink(path) != 0 && errno != ENOENT { throw SystemError("unlink \(path)") }
   }
 
   /// Makes a name in the directory that holds `path` durable.

@@ -6,6 +6,8 @@ struct GroupEntry: Sendable, Equatable {
   var received: Int64
   /// The same of its last record, as of the newest copy.
   var lastReceived: Int64
+  /// Elapsed time base, as in its header.
+  var elapsed: Int64
   /// File offset, in blocks.
   var block: UInt32
   var sequenceCount: UInt32
@@ -18,6 +20,7 @@ struct GroupEntry: Sendable, Equatable {
     number = header.number
     received = header.wallBase
     lastReceived = header.wallBase &+ max(0, header.committedAt &- header.monotonicBase)
+    elapsed = header.elapsedBase
     block = UInt32(header.offset / Block.byteCount)
     sequenceCount = header.sequenceCount
     usedByteCount = header.usedByteCount
@@ -34,7 +37,7 @@ struct GroupEntry: Sendable, Equatable {
 }
 
 /// The kept groups in sequence order: sequence → place for readers, the oldest group for the
-/// writer. 48 bytes per group, at most one group per block of the data region. Grows by doubling up
+/// writer. 56 bytes per group, at most one group per block of the data region. Grows by doubling up
 /// to that.
 struct GroupIndex: Sendable {
   private var entries: [GroupEntry]

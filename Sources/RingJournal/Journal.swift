@@ -84,7 +84,7 @@ struct JournalOpening {
     let access = JournalAccess(
       path: path, identity: identity, layout: layout, environment: environment,
       groupByteCountMax: max(groupMax, scan.groupByteCountMax), dropReason: options.dropReason)
-    let state = try makeState(access, plan, cursors, blocks.superblock)
+    let state = try makeState(access, plan, scan, cursors, blocks.superblock)
     if refusedCount > 0 { state.count(refusedCount, lostTo: .quota) }
     countLosses(plan, in: state)
     var writer = makeWriter(
@@ -104,7 +104,13 @@ struct JournalOpening {
       guard max(first, from) <= last else { return }
       state.countLost(SequenceRange(Sequence(max(first, from)), Sequence(last)), reason)
     }
-    count(from, plan.oldestKept - 1, options.dropReason)
+    var next = from
+    while next < plan.oldestKept {
+      let given = state.givenUp(
+        SequenceRange(Sequence(next), Sequence(plan.oldestKept - 1)))
+      count(next, given.range.last.rawValue, given.reason)
+      next = given.range.last.rawValue + 1
+    }
     for range in plan.corrupt {
       count(range.sequences.first.rawValue, range.sequences.last.rawValue, .corrupt)
     }
@@ -231,7 +237,7 @@ struct JournalOpening {
       isCancelled: isCancelled)
   }
 
-  private mutating func check(
+  mutating func check(
     _ identity: Identity, file: any DiskFile
   ) throws(JournalError) {
     guard identity.gatewayID == options.gatewayID else {

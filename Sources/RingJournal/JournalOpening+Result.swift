@@ -71,7 +71,7 @@ extension JournalOpening {
   }
 
   func makeState(
-    _ access: JournalAccess, _ plan: RecoveryPlan, _ cursors: CursorTable,
+    _ access: JournalAccess, _ plan: RecoveryPlan, _ scan: ScanResult, _ cursors: CursorTable,
     _ superblock: Superblock?
   ) throws(JournalError) -> JournalState {
     do throws(SystemError) {
@@ -88,7 +88,10 @@ extension JournalOpening {
         index: GroupIndex(plan.kept, countMax: access.layout.dataBlockCount),
         committed: plan.committed, oldestKept: plan.oldestKept, head: plan.head, sinks: sinks,
         before: superblock ?? Superblock(headOffset: plan.head, highWater: plan.head),
-        writerWakeUp: try WakeUp())
+        writerWakeUp: try WakeUp(), expireAfter: options.expireAfter,
+        elapsedTime: ElapsedTime(
+          newest: scan.newest, superblock: superblock, environment: environment),
+        bootClocks: scan.bootClocks)
     } catch {
       throw JournalError(
         .openFailed, "no descriptors for \(path); raise LimitNOFILE", cause: error)
@@ -124,36 +127,7 @@ extension JournalOpening {
       superblock: superblock, slotBuffer: AlignedBuffer(count: Block.byteCount),
       slotToWrite: blocks.slot.map { 1 - $0 } ?? 0,
       durable: JournalWriter.DurableCursors(
-        acknowledged: nothing, oldestKept: 0, written: nothing),
-      powered: poweredTime(newest: scan.newest, superblock: blocks.superblock))
-  }
-
-  /// Goes on from the newest powered time on disk: by the monotonic clock within one boot, by the
-  /// whole uptime after a reboot.
-  private func poweredTime(newest: GroupHeader?, superblock: Superblock?) -> PoweredTime {
-    var (known, boot, monotonic) = (Int64(0), BootID.unknown, Int64(0))
-    if let superblock {
-      (known, boot, monotonic) = (
-        superblock.poweredTime, superblock.bootID, superblock.monotonicTime
-      )
-    }
-    if let newest {
-      let atCommit = newest.poweredBase &+ (newest.committedAt &- newest.monotonicBase)
-      if atCommit >= known {
-        (known, boot, monotonic) = (atCommit, newest.bootID, newest.committedAt)
-      }
-    }
-    let clock = environment.clock
-    let here = environment.bootID
-    let passed: Int64
-    if boot == .unknown || here == .unknown {
-      passed = 0
-    } else if boot == here {
-      passed = clock.monotonic().nanoseconds &- monotonic
-    } else {
-      passed = clock.powered().nanoseconds
-    }
-    return PoweredTime(known: known, sinceKnown: passed, bootTime: clock.powered())
+        acknowledged: nothing, oldestKept: 0, written: nothing))
   }
 }
 

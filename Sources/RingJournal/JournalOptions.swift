@@ -38,6 +38,8 @@ package struct JournalOptions: Sendable, Hashable {
   package var dropReason: GapReason = .ringFull
   /// A group commit is closed at this size at the latest.
   package var commitByteCountMax: ByteCount = .mebibytes(1)
+  /// Age (of elapsed time) after which a record is no longer delivered, and its space may go.
+  package var expireAfter: Duration?
   /// At least one, at most `Limits.sinksPerRouteMax`, names distinct.
   package var sinks: [JournalSink]
   /// Stored in the file; opening it for another gateway or route is refused.

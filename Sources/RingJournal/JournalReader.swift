@@ -57,6 +57,9 @@ package struct JournalReader: ~Copyable, Sendable {
         + Block.byteCount)
   }
 
+  /// What has expired as of now.
+  package func expiry() -> RecordExpiry { state.expiry() }
+
   /// With its owner goes what the owner held.
   deinit { state.sinks[sink].taken.store(0, ordering: .sequentiallyConsistent) }
 
@@ -126,9 +129,9 @@ package struct JournalReader: ~Copyable, Sendable {
 
   /// What the ring gave up. The writer has counted what this sink did not hold then.
   private mutating func givenUpGap(through last: Sequence) -> ReadOutcome {
-    let reason = state.access.dropReason
-    if state.sinks[sink].isRequired { state.countLost(SequenceRange(position, last), reason) }
-    return gap(through: last, reason)
+    let given = state.givenUp(SequenceRange(position, last))
+    if state.sinks[sink].isRequired { state.countLost(given.range, given.reason) }
+    return gap(through: given.range.last, given.reason)
   }
 
   private func publishTaken(through sequence: UInt64) {
@@ -246,6 +249,8 @@ package struct JournalReader: ~Copyable, Sendable {
     }
     let (used, last) = (Int(current.header.usedByteCount), min(current.header.last, committed))
     let committedAt = current.header.committedAt(boot: state.access.environment.bootID)
+    let wallOffset = state.wallOffset(of: current.header)
+    let elapsedBase = state.timesOff.corrected(current.header.elapsedBase)
     var position = self.position.rawValue
     let start = current.bufferOffset
     let end = buffer.withBytes(start..<start + used) { bytes -> WalkEnd in
@@ -261,7 +266,8 @@ package struct JournalReader: ~Copyable, Sendable {
         if lastTaken >= position {
           let record = JournalRecord(
             header, sequences: max(current.nextSequence, position)...lastTaken,
-            offset: current.nextOffset, group: current.header, committedAt: committedAt)
+            offset: current.nextOffset, group: current.header, committedAt: committedAt,
+            wallOffset: wallOffset, elapsedBase: elapsedBase)
           guard body(record, bytes) else { return .stopped }
           position = lastTaken + 1
         }

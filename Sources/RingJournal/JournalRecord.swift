@@ -72,10 +72,13 @@ package struct JournalRecord: Sendable {
   /// MQTT 5 properties as they came.
   package let properties: Range<Int>
   package let payload: Range<Int>
-  /// Wall clock at receipt, as good as the gateway's clock then was.
+  /// Wall clock at receipt, as good as the gateway's clock then was, or corrected since.
   package let received: WallTime
-  /// Cumulative powered time at receipt: differences are ages that no clock step can change.
-  package let receivedPowered: Duration
+  /// The clock was not synchronised then, but a later synchronised moment of the same boot tells
+  /// what `received` must have been.
+  package let isReceivedCorrected: Bool
+  /// Elapsed time at receipt: differences are ages that no clock step can change.
+  package let receivedElapsed: Duration
   /// What it takes in its group, header and padding included.
   package let byteCount: Int
   /// When the commit was made, comparable with this boot's monotonic clock; nil from another boot.
@@ -83,7 +86,7 @@ package struct JournalRecord: Sendable {
 
   init(
     _ header: RecordHeader, sequences: ClosedRange<UInt64>, offset: Int, group: GroupHeader,
-    committedAt: MonotonicTime?
+    committedAt: MonotonicTime?, wallOffset: Int64?, elapsedBase: Int64
   ) {
     self.sequences = SequenceRange(
       Sequence(sequences.lowerBound), Sequence(sequences.upperBound))
@@ -109,8 +112,10 @@ package struct JournalRecord: Sendable {
       idTextBytes = payloadStart + start..<payloadStart + start + count
     }
     let delta = Int64(header.receiveMicroseconds) * 1000
-    received = WallTime(nanoseconds: group.wallBase &+ delta)
-    receivedPowered = .nanoseconds(group.poweredBase &+ delta)
+    let wallBase = wallOffset.map { group.monotonicBase &+ $0 } ?? group.wallBase
+    received = WallTime(nanoseconds: wallBase &+ delta)
+    isReceivedCorrected = wallOffset != nil
+    receivedElapsed = .nanoseconds(elapsedBase &+ delta)
     self.committedAt = committedAt
   }
 }

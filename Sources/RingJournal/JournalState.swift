@@ -21,6 +21,11 @@ package final class JournalState: Sendable {
   private let committedSequence: Atomic<UInt64>
   private let oldestKeptSequence: Atomic<UInt64>
   private let headOffset: Atomic<Int>
+  /// Age after which a record is no longer delivered; nil: never.
+  let expireAfter: Duration?
+  let elapsedTime: Mutex<ElapsedTime>
+  let bootClocks: Mutex<BootClocks>
+  let expiryLedger: Mutex<LossLedger>
   private let gapCounters: [GapReason: Counter]
   /// Lost before this opening, by `GapReason.place`.
   private let lostBefore: LossCounts
@@ -29,8 +34,13 @@ package final class JournalState: Sendable {
 
   init(
     access: JournalAccess, epoch: Epoch, index: consuming GroupIndex, committed: UInt64,
-    oldestKept: UInt64, head: Int, sinks: [SinkState], before: Superblock, writerWakeUp: WakeUp
+    oldestKept: UInt64, head: Int, sinks: [SinkState], before: Superblock, writerWakeUp: WakeUp,
+    expireAfter: Duration?, elapsedTime: ElapsedTime, bootClocks: BootClocks
   ) {
+    self.expireAfter = expireAfter
+    self.elapsedTime = Mutex(elapsedTime)
+    self.bootClocks = Mutex(bootClocks)
+    expiryLedger = Mutex(before.expiry)
     lostBefore = before.lost
     wear = Mutex(before.wear)
     losses = Mutex(before.losses)

@@ -13,7 +13,11 @@ extension JournalWriter {
     }
     let place = try placeForCommit()
     let byteCount = Block.roundUp(usedByteCount)
-    if byteCountSinceSuperblock + byteCount > access.layout.superblockEveryByteCount {
+    // A group whose elapsed time contains time off needs the superblock that says which times do
+    // not: else a crash would leave earlier records that much too old.
+    if byteCountSinceSuperblock + byteCount > access.layout.superblockEveryByteCount
+      || superblock.timesOff != state.timesOff
+    {
       try writeSuperblock(sync: true)
     }
     let range = SequenceRange(
@@ -102,7 +106,7 @@ extension JournalWriter {
     header.bootID = access.environment.bootID
     header.monotonicBase = base.monotonic
     header.wallBase = base.wall
-    header.poweredBase = base.powered
+    header.elapsedBase = base.elapsed
     header.committedAt = clock.monotonic().nanoseconds
     buffer.zero(usedByteCount..<Block.roundUp(usedByteCount))
     let seed = access.identity.checksumSeed

@@ -6,13 +6,18 @@ extension JournalWriter {
   /// The largest commit group, header included.
   package var commitByteCountMax: Int { buffer.count }
 
-  /// Bytes of the data region that are free or already released by the required sinks, in memory. A
-  /// group that does not fit before the end of the region costs the rest of it, so `append` may
-  /// answer `.ringFull` a little earlier. With `drop-oldest` that is the whole region: `append`
-  /// makes room, and nobody may stop reading because records wait for a sink that is away.
+  /// What the ring may give up without asking the policy: everything that the required sinks have
+  /// accepted, and what has expired.
+  var releasableFloor: UInt64 { max(state.requiredFloor, state.expiredFloor()) }
+
+  /// Bytes of the data region that are free, already released by the required sinks, in memory, or
+  /// hold only expired records. A group that does not fit before the end of the region costs the
+  /// rest of it, so `append` may answer `.ringFull` a little earlier. With `drop-oldest` that is
+  /// the whole region: `append` makes room, and nobody may stop reading because records wait for a
+  /// sink that is away.
   package var freeByteCount: Int {
     if options.whenFull == .dropOldest { return access.layout.dataByteCount }
-    return access.layout.dataByteCount - state.usedByteCount(floor: state.requiredFloor)
+    return access.layout.dataByteCount - state.usedByteCount(floor: releasableFloor)
   }
 
   /// Everything up to here is acknowledged by all required sinks, or given up: it holds no room

@@ -51,8 +51,12 @@ extension JournalWriter {
       } else {
         let requiredFloor = state.requiredFloor
         let isRequired = last > requiredFloor
-        if isRequired && options.whenFull == .block { return false }
-        giveUp(from: oldest, requiredFloor: requiredFloor, mayDropRequired: isRequired)
+        let expiry = state.expiry()
+        let isExpired = expiry.isExpired(oldest)
+        if isRequired && !isExpired && options.whenFull == .block { return false }
+        giveUp(
+          from: oldest, requiredFloor: requiredFloor, mayDropRequired: isRequired,
+          expiry: expiry)
         Failpoint.giveUp.reach()
         try writeSuperblock(sync: true)
       }
@@ -64,11 +68,13 @@ extension JournalWriter {
   }
 
   /// Publishes a higher `oldestKept`: the records below become a gap for every sink that has
-  /// neither got them nor holds them in memory, and what required sinks lose is counted. Gives up a
-  /// 256th of the ring at a time, because each step costs a sync.
+  /// neither got them nor holds them in memory, because they expired or because the ring is full,
+  /// and what required sinks lose is counted. Gives up a 256th of the ring at a time, because each
+  /// step costs a sync; groups that go for one reason only.
   private mutating func giveUp(
-    from oldest: GroupEntry, requiredFloor: UInt64, mayDropRequired: Bool
+    from oldest: GroupEntry, requiredFloor: UInt64, mayDropRequired: Bool, expiry: RecordExpiry
   ) {
+    let isExpired = expiry.isExpired(oldest)
     let step = access.layout.dataByteCount / 256
     let last = state.index.withLock { index in
       var (last, byteCount) = (oldest.last, oldest.occupiedByteCount)
@@ -77,15 +83,21 @@ extension JournalWriter {
         let entry = index[position]
         if byteCount + entry.occupiedByteCount > step { break }
         if !mayDropRequired && entry.last > requiredFloor { break }
+        if expiry.isExpired(entry) != isExpired { break }
         last = entry.last
         byteCount += entry.occupiedByteCount
       }
       return last
     }
+    // A reader that meets the new `oldestKept` asks for the reason at once.
+    if isExpired {
+      state.noteExpired(SequenceRange(Sequence(oldest.first), Sequence(last)))
+    }
     state.publish(oldestKept: last + 1)
     let lostFrom = max(state.takenFloor + 1, oldest.first)
     guard mayDropRequired, last >= lostFrom else { return }
-    state.countLost(SequenceRange(Sequence(lostFrom), Sequence(last)), access.dropReason)
+    state.countLost(
+      SequenceRange(Sequence(lostFrom), Sequence(last)), isExpired ? .expired : access.dropReason)
   }
 
   /// Once per episode the cursors become durable, so that the space they release can be used after
@@ -102,6 +114,8 @@ extension JournalWriter {
   @discardableResult
   package mutating func maintain(now: MonotonicTime) throws(JournalError) -> Duration? {
     try checkUsable()
+    // A clock that was synchronised late tells how long the machine was off.
+    _ = state.elapsed()
     var isDurable = true
     var isWritten = true
     for index in state.sinks.indices {
@@ -140,11 +154,14 @@ extension JournalWriter {
     superblock.headLap = lap
     superblock.nextGroupNumber = nextNumber
     superblock.lastHeaderChecksum = lastHeaderChecksum
-    superblock.poweredTime = powered.now(clock.powered())
-    superblock.wallTime = clock.wall().nanoseconds
+    let now = state.readClock()
+    superblock.elapsed = now.elapsed
+    superblock.wallTime = now.wall
+    superblock.anchor = state.anchor
+    superblock.timesOff = state.timesOff
     superblock.bootID = access.environment.bootID
-    superblock.monotonicTime = clock.monotonic().nanoseconds
-    superblock.isClockSynchronised = clock.isSynchronised()
+    superblock.monotonicTime = now.monotonic
+    superblock.isClockSynchronised = now.isSynchronised
     for index in state.sinks.indices {
       superblock.sinks[index].acknowledged = state.acknowledged(index).rawValue
     }
@@ -153,6 +170,7 @@ extension JournalWriter {
       $0.writtenByteCount += UInt64(Block.byteCount)
       return $0
     }
+    superblock.expiry = state.expiredSequences()
     let required = superblock.sinks.lazy.filter(\.isRequired).map { $0.acknowledged + 1 }.min()
     superblock.losses = state.losses(
       from: min(state.oldestKept, required.map { Sequence($0) } ?? state.oldestKept))

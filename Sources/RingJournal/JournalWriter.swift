@@ -58,7 +58,6 @@ package struct JournalWriter: ~Copyable, Sendable {
   var slotToWrite: Int
   var byteCountSinceSuperblock = 0
   var durable: DurableCursors
-  var powered: PoweredTime
   var poison: JournalError?
   var isClosed = false
   var hasNotedFullRing = false
@@ -67,7 +66,7 @@ package struct JournalWriter: ~Copyable, Sendable {
   struct GroupBase: Sendable {
     var monotonic: Int64
     var wall: Int64
-    var powered: Int64
+    var elapsed: Int64
     var isSynchronised: Bool
 
     func microseconds(of received: MonotonicTime) -> Int32 {
@@ -121,10 +120,10 @@ package struct JournalWriter: ~Copyable, Sendable {
     buffer.count - GroupHeader.byteCount - RecordHeader.byteCount - 8
   }
 
-  /// Share of the data region that is free or already released by the required sinks, in memory.
+  /// Share of the data region that is free or already released by the required sinks, in memory, or
+  /// holds only expired records.
   package var freeFraction: Double {
-    1 - Double(state.usedByteCount(floor: state.requiredFloor))
-      / Double(access.layout.dataByteCount)
+    1 - Double(state.usedByteCount(floor: releasableFloor)) / Double(access.layout.dataByteCount)
   }
 
   /// Copies one record into the open group. No heap allocation, no I/O unless space must be made.
@@ -196,22 +195,20 @@ package struct JournalWriter: ~Copyable, Sendable {
 
   /// Takes the times of a new group, or checks that the tail's still hold.
   private mutating func beginGroup() {
-    let monotonic = clock.monotonic().nanoseconds
-    let wall = clock.wall().nanoseconds
-    let isSynchronised = clock.isSynchronised()
+    let now = state.readClock()
     if tail != nil, let base {
-      let drift = wall &- (base.wall &+ (monotonic &- base.monotonic))
+      let sinceBase = now.monotonic &- base.monotonic
+      let drift = now.wall &- (base.wall &+ sinceBase)
       if drift.magnitude > UInt64(JournalWriter.wallStepMax)
-        || base.isSynchronised != isSynchronised
-        || monotonic - base.monotonic > JournalWriter.tailAgeMax
+        || base.isSynchronised != now.isSynchronised || sinceBase > JournalWriter.tailAgeMax
       {
         sealTail()
       }
     }
     if tail == nil {
       base = GroupBase(
-        monotonic: monotonic, wall: wall,
-        powered: powered.now(clock.powered()), isSynchronised: isSynchronised)
+        monotonic: now.monotonic, wall: now.wall, elapsed: now.elapsed,
+        isSynchronised: now.isSynchronised)
     }
   }
 
@@ -279,22 +276,5 @@ package struct JournalWriter: ~Copyable, Sendable {
       poison = failure
       throw failure
     }
-  }
-}
-
-/// Cumulative powered time: grows while the machine is on, over all its boots, as far as the
-/// journal saw them. A lower bound of the true age of a record that no clock step can change.
-struct PoweredTime: Sendable {
-  private let atOpen: Int64
-  private let bootTimeAtOpen: Int64
-
-  /// `known`: the newest powered time on disk; `sinceKnown`: what has certainly passed since.
-  init(known: Int64, sinceKnown: Int64, bootTime: MonotonicTime) {
-    atOpen = known &+ max(sinceKnown, 0)
-    bootTimeAtOpen = bootTime.nanoseconds
-  }
-
-  func now(_ bootTime: MonotonicTime) -> Int64 {
-    atOpen &+ max(bootTime.nanoseconds &- bootTimeAtOpen, 0)
   }
 }

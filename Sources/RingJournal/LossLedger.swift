@@ -42,6 +42,15 @@ struct LossLedger: Sendable, Equatable {
     return new
   }
 
+  /// The part of the first range in the ledger that lies within `range`.
+  func firstOverlap(with range: SequenceRange) -> SequenceRange? {
+    for known in ranges where known.last >= range.first {
+      guard known.first <= range.last else { return nil }
+      return SequenceRange(max(known.first, range.first), min(known.last, range.last))
+    }
+    return nil
+  }
+
   /// Forgets what no sink can meet again.
   mutating func prune(below sequence: Sequence) {
     ranges.removeAll { $0.last < sequence }

@@ -17,16 +17,22 @@ package final class DeadLetterStore: Sendable {
   private let path: String
   private let options: JournalOptions
   private let environment: JournalEnvironment
+  private let isReadOnly: Bool
   private let writer = Mutex<JournalWriter?>(nil)
 
   /// The added properties with their longest values are smaller than this.
   private static let addedByteCountMax = 1024
 
-  /// - Parameter commitByteCountMax: the largest commit of the journal whose records are refused.
+  /// - Parameters:
+  ///   - commitByteCountMax: the largest commit of the journal whose records are refused.
+  ///   - isReadOnly: stores nothing. For a journal that is only read: its cursors do not become
+  ///     durable, so a record that is refused today is met again by the next run that can write.
   package init(
     path: String, gatewayID: String, routeName: String, capacity: ByteCount,
-    commitByteCountMax: ByteCount = .mebibytes(1), environment: JournalEnvironment = .posix
+    commitByteCountMax: ByteCount = .mebibytes(1), isReadOnly: Bool = false,
+    environment: JournalEnvironment = .posix
   ) {
+    self.isReadOnly = isReadOnly
     self.path = path
     self.environment = environment
     var options = JournalOptions(
@@ -44,12 +50,13 @@ package final class DeadLetterStore: Sendable {
     self.options = options
   }
 
-  /// Durable when this returns.
+  /// Durable when this returns, unless nothing may be written.
   /// - Returns: how many older dead letters were overwritten for it.
   @discardableResult
   package func store(
     _ record: JournalRecord, _ bytes: Span<UInt8>, sink: String, reason: ReasonCode
   ) throws(JournalError) -> UInt64 {
+    guard !isReadOnly else { return 0 }
     var added: [UInt8] = []
     func add(_ name: String, _ value: String) {
       MQTTPropertyWriter.appendUserProperty(

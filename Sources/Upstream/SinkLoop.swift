@@ -381,7 +381,12 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
         status.report(stage, StageState(.connected))
       }
     }
-    for batch in outcome.accepted { metrics.accepted(batch) }
+    for batch in outcome.accepted {
+      metrics.accepted(batch)
+      for gap in batch.gaps where gap.reason == .expired {
+        journal.countExpired(gap.range, sink: sink)
+      }
+    }
     switch outcome.action {
     case .none, .unknown: return
     case .retrying(let alarm, let reason):
@@ -419,7 +424,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     let deadLetters = deadLetters
     let sinkName = options.name
     Failpoint.deadLetterBeforeStore.reach()
-    let found = try batcher.withOnlyRecord(in: range) { record, bytes in
+    let found = try batcher.withOnlyRecord(in: range, gaps: batch.gaps) { record, bytes in
       do throws(JournalError) {
         stored = .success(
           try deadLetters.store(record, bytes, sink: sinkName, reason: reason))
@@ -427,7 +432,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
         stored = .failure(error)
       }
     }
-    let overwrittenCount = found ? try stored?.get() ?? 0 : 0
+    let overwrittenCount = found == nil ? 0 : try stored?.get() ?? 0
     Failpoint.deadLetterAfterStore.reach()
     metrics.deadLetters.increment()
     logger.error(
@@ -440,7 +445,8 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
         metadata: ["dead_letter.lost": "\(overwrittenCount)"])
     }
     switch batch.destination {
-    case .batches: batcher.elide(range)
+    // What else the batch told of, as that records expired, is told again.
+    case .batches: batcher.elide(found ?? range)
     // A raw route has nothing that could say "elided"; the stored dead letter is the account.
     case .topic, .notices:
       batcher.rewind(to: range.last.next)

@@ -16,9 +16,35 @@ struct RunCommand: AsyncParsableCommand {
       On SIGTERM the gateway stops reading, commits, acknowledges, delivers what fits five seconds \
       and closes the journal. A broker that is away never ends it. Exit codes: 78 when the \
       configuration or a journal's identity is wrong, 74 when a disk fails.
+
+      With --deliver-only the journals are opened to be read: what they hold is delivered, nothing \
+      is received from the field and no byte is written, so that a disk that can only be read \
+      still gives up its records. The gateway then stays up and its health is degraded. What was \
+      delivered so is delivered again, with the same journal, epoch and sequence, once the journal \
+      can be written.
       """)
 
   @Option(name: [.short, .long], help: "The configuration file.") var config: String
+
+  @Flag(help: "Deliver what the journals hold; receive nothing, write nothing.")
+  var deliverOnly = false
+
+  @Option(
+    help: ArgumentHelp(
+      "Run with --deliver-only once so many runs in a row have ended with 74.",
+      discussion: """
+        They are counted in the directory that systemd names in RUNTIME_DIRECTORY. A commit, or a \
+        clean stop, begins a new row.
+        """, valueName: "count"))
+  var deliverOnlyAfter: Int?
+
+  func validate() throws {
+    if let deliverOnlyAfter, !(1...Self.failuresMax).contains(deliverOnlyAfter) {
+      throw ValidationError("--deliver-only-after takes 1 to \(Self.failuresMax)")
+    }
+  }
+
+  private static let failuresMax = 1000
 
   func run() async throws {
     let configuration = try load(config)
@@ -30,18 +56,54 @@ struct RunCommand: AsyncParsableCommand {
     for warning in configuration.warnings {
       logger.warning("configuration", metadata: ["finding": "\(warning)"])
     }
+    let failures = countedFailures(logger)
     let gateway = GatewayService(
-      options: options, version: Version.text, logger: logger, registry: registry)
+      options: options, version: Version.text, logger: logger, registry: registry,
+      isDeliverOnly: isDeliverOnly(failures, logger), failures: failures)
     do {
       try await gateway.run()
+      failures?.clear()
     } catch let error as JournalError {
       logger.critical("stopping", metadata: ["error": "\(error)"])
+      if error.exitCode == .disk { count(in: failures, gateway, logger) }
       throw error.exitCode.failure("\(error)")
     } catch let error as GatewayError {
       throw GatewayCore.ExitCode.configuration.failure("\(error)")
     } catch {
       throw GatewayCore.ExitCode.bug.failure(
         "unexpected: \(error). This is a bug; please report it with the log.")
+    }
+  }
+}
+
+extension RunCommand {
+  /// Nil when failures are not counted.
+  private func countedFailures(_ logger: Logger) -> DiskFailures? {
+    guard deliverOnlyAfter != nil else { return nil }
+    let failures = DiskFailures(directory: Environment.value(of: "RUNTIME_DIRECTORY"))
+    if failures == nil {
+      logger.warning(
+        "disk failures are not counted: set RuntimeDirectory= in the unit, or RUNTIME_DIRECTORY")
+    }
+    return failures
+  }
+
+  private func isDeliverOnly(_ failures: DiskFailures?, _ logger: Logger) -> Bool {
+    if deliverOnly { return true }
+    guard let failures, let deliverOnlyAfter, failures.count >= deliverOnlyAfter else {
+      return false
+    }
+    logger.error(
+      "the disk has failed again and again without a commit in between: delivering only",
+      metadata: ["disk.failures": "\(failures.count)"])
+    return true
+  }
+
+  private func count(in failures: DiskFailures?, _ gateway: GatewayService, _ logger: Logger) {
+    do throws(SystemError) {
+      try failures?.add(afterCommit: gateway.hasCommitted)
+    } catch {
+      logger.warning("cannot count this disk failure", metadata: ["error": "\(error)"])
     }
   }
 }

@@ -229,6 +229,25 @@ struct DeliveryAuditTests {
     #expect(audit.nonZeroFaults() == ["reused sequences": 1])
   }
 
+  @Test("one sequence for two messages in two epochs is a rollback or a clone")
+  func overlapping() {
+    var audit = DeliveryAudit.allSent()
+    audit.deliver([records[0], records[1]], first: 1)
+    audit.deliver([records[2], records[3]], first: 2, epoch: Epoch(rawValue: 8))
+    #expect(audit.nonZeroFaults() == ["rollback or clone": 1])
+    let sample = audit.report().samples.first
+    #expect(sample?.contains("rollback or clone of journal \(journal)") == true)
+  }
+
+  @Test("the same messages again under their own epochs are no rollback")
+  func laterEpoch() {
+    var audit = DeliveryAudit.allSent()
+    audit.deliver([records[0], records[1]], first: 1)
+    audit.deliver([records[2], records[3]], first: 3, epoch: Epoch(rawValue: 8))
+    audit.deliver([records[0], records[1]], first: 1)
+    #expect(audit.nonZeroFaults() == [:])
+  }
+
   @Test("a deliberate repeat is one message")
   func repeats() {
     var audit = DeliveryAudit.allSent()

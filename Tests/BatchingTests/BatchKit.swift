@@ -100,7 +100,7 @@ final class BatchKit {
     return Batcher(
       reader: reader, journal: state.identity.id, epoch: state.epoch,
       route: RouteIdentity(gateway: "gw-1", site: "gw-1", name: "telemetry"), options: options,
-      topicMap: { "up/\($0)" }, wallClock: { Clock.wall() })
+      topicMap: { "up/\($0)" })
   }
 }
 

@@ -50,7 +50,8 @@ struct EnvelopeAllocationTests {
       properties.removeAll(keepingCapacity: true)
       raw.append(
         id: noID.span, journal: EnvelopeEncoder.journal, epoch: EnvelopeEncoder.epoch,
-        sequence: .first, kept: kept.span, dwell: .zero, to: &properties)
+        sequence: .first, received: (WallTime(nanoseconds: 0), .corrected), kept: kept.span,
+        dwell: .zero, to: &properties)
     }
     record()
     let count = AllocationCounter.measure { for _ in 0..<5 { record() } }

@@ -114,10 +114,54 @@ struct EnvelopeFormatTests {
     #expect(first.qualityOfService == .atMostOnce)
     #expect(first.id == "a\"b\\c\n\u{1}é" && first.topic == "pumps/Ä \"1\"/%\u{FFFD}")
     #expect(first.attributes.contains(EventAttribute(name: "uptraceid3", value: "3")))
-    #expect(first.attributes.contains(EventAttribute(name: "clocksync", value: "false")))
+    #expect(first.clockSync == .unsynchronised && event.clockSync == .synchronised)
     #expect(properties.events[1].data == .bytes([0, 1, 2, 0xFF]))
     #expect(properties.events[2].contentType == "application/json")
     #expect(properties.events[4].data == .none && properties.events[4].payload.isEmpty)
+  }
+
+  @Test("a time that was corrected is marked, and only one that was not synchronised")
+  func clockSync() throws {
+    var encoder = EnvelopeEncoder.sample()
+    encoder.begin(journal: EnvelopeEncoder.journal, epoch: EnvelopeEncoder.epoch, first: .first)
+    for (index, flags) in [RecordFlags.json, [], [.clockSynchronised]].enumerated() {
+      var sample = Sample()
+      sample.flags = flags
+      var fields = sample.fields(UInt64(index + 1))
+      fields.isReceivedCorrected = index != 1
+      encoder.appendEvent(
+        fields, topic: sample.topic.span, id: sample.id.span, properties: [UInt8]().span,
+        payload: sample.payload.span)
+    }
+    var message: [UInt8] = []
+    encoder.finish(last: Sequence(3), compression: .none, into: &message)
+    let events = try EnvelopeDecoder.decode(message.span).events
+    #expect(events.map(\.clockSync) == [.corrected, .unsynchronised, .synchronised])
+    #expect(String(decoding: message, as: UTF8.self).contains(#""clocksync":"corrected""#))
+  }
+
+  @Test("the journal before this one is told, and read back", arguments: [0, 88_213] as [UInt64])
+  func previous(last: UInt64) throws {
+    let previous = PreviousJournal(
+      id: JournalID(high: 0x1111_2222_3333_4444, low: 0x8555_6666_7777_8888),
+      lastSequence: Sequence(last))
+    var encoder = EnvelopeEncoder(gateway: "g", site: "g", route: "r", previous: previous)
+    let message = encoder.envelope([Sample()])
+    let text = String(decoding: message, as: UTF8.self)
+    #expect(
+      text.contains(
+        #""previous":{"journal":"11112222-3333-4444-8555-666677778888","last":\#(last)}"#))
+    let envelope = try EnvelopeDecoder.decode(message.span)
+    #expect(envelope.header.previous == previous)
+    var plain = EnvelopeEncoder.sample()
+    #expect(try EnvelopeDecoder.decode(plain.envelope([Sample()]).span).header.previous == nil)
+    for (old, new) in [
+      (#""last":\#(last)}"#, #""last":-1}"#), ("11112222-3333", "11112222_3333"),
+      (#","last":\#(last)}"#, "}"), (#""previous":{"#, #""previous":{"last":1,"#),
+    ] {
+      let broken = Array(text.replacing(old, with: new, maxReplacements: 1).utf8)
+      #expect(throws: EnvelopeError.self) { try EnvelopeDecoder.decode(broken.span) }
+    }
   }
 
   @Test(

@@ -22,19 +22,32 @@ struct MessagePropertiesTests {
     return list
   }
 
-  private func raw(id: String, kept: [UInt8], dwell: Duration = .zero) -> [String] {
+  private func raw(
+    id: String, kept: [UInt8], dwell: Duration = .zero, clockSync: ClockSync = .synchronised
+  ) -> [String] {
     var properties: [UInt8] = []
     var raw = RawProperties()
     raw.append(
       id: Array(id.utf8).span, journal: EnvelopeEncoder.journal, epoch: EnvelopeEncoder.epoch,
-      sequence: Sequence(17), kept: kept.span, dwell: dwell, to: &properties)
+      sequence: Sequence(17),
+      received: (WallTime(nanoseconds: 1_795_413_600_123_000_000), clockSync), kept: kept.span,
+      dwell: dwell, to: &properties)
     return list(properties)
   }
 
   private let identity = [
     "penstock-journal=01234567-89ab-4cde-8f01-23456789abcd", "penstock-epoch=9f3c000000000001",
-    "penstock-sequence=17",
+    "penstock-sequence=17", "penstock-time=2026-11-23T06:00:00.123Z",
   ]
+
+  @Test("a raw record says how far its time can be trusted")
+  func clockSync() {
+    #expect(raw(id: "x", kept: []).last == "penstock-time=2026-11-23T06:00:00.123Z")
+    #expect(
+      raw(id: "x", kept: wire(user: [("penstock-time", "old")]), clockSync: .corrected)
+        == ["penstock-id=x"] + identity + ["penstock-clocksync=corrected"])
+    #expect(raw(id: "x", kept: [], clockSync: .unsynchronised).last == "penstock-clocksync=false")
+  }
 
   @Test("a raw record keeps its properties and says which record it is")
   func rawRecord() {

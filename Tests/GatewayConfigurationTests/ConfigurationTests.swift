@@ -7,6 +7,7 @@ import Glibc
 import Ingest
 import Mosquitto
 import Platform
+import RingJournal
 import Testing
 import Upstream
 
@@ -146,7 +147,7 @@ import Upstream
     }
     let options = try parse(text("    expire_after: 60s"), availability: .everything).options
     #expect(options.routes.map(\.isCommandRoute) == [false, true])
-    #expect(options.routes[1].ingest.expireAfter == .seconds(60))
+    #expect(options.routes[1].journal.expireAfter == .seconds(60))
     for expiry in ["", "    expire_after: none"] {
       let error = try #require(throws: ConfigurationError.self) {
         try parse(text(expiry), availability: .everything)

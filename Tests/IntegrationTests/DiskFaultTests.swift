@@ -113,6 +113,17 @@ enum Tracing {
       + expressions.flatMap { ["-e", $0] }
   }
 
+  /// What runs a program with every write to a file and every sync failing; the calls go into
+  /// `path`. The program itself is the child, so that signals reach it.
+  static func deadDisk(into path: String) -> [String] {
+    let strace = Environment.executable(named: "strace") ?? "strace"
+    let calls = "pwrite64,fdatasync,fsync"
+    return [
+      strace, "-D", "-f", "-o", path, "-e", "trace=\(calls)", "-e",
+      "inject=\(calls):error=EIO",
+    ]
+  }
+
   /// When the first injected failure returned and when the process had ended; seconds.
   static func times(in path: String) -> (failure: Double?, end: Double?) {
     var failure: Double?

@@ -30,11 +30,11 @@ package final class ManualClock: JournalClock {
       $0.wall += duration.nanoseconds
     }
   }
-  /// The machine was off for a while: monotonic time begins again.
-  package func reboot() {
+  /// The machine was off for so long, and has been up for a second now.
+  package func reboot(off duration: Duration = .seconds(29)) {
     time.withLock {
       $0.monotonic = 1_000_000_000
-      $0.wall += 30_000_000_000
+      $0.wall += duration.nanoseconds + 1_000_000_000
     }
   }
   package func stepWall(_ duration: Duration) { time.withLock { $0.wall += duration.nanoseconds } }

@@ -51,7 +51,7 @@ struct GoldenTests {
     block.oldestKept = 4
     block.headLap = 5
     block.nextGroupNumber = 6
-    block.poweredTime = 7
+    block.elapsed = 7
     block.wallTime = 8
     block.bootID = BootID(high: 9, low: 10)
     block.monotonicTime = 11
@@ -66,6 +66,9 @@ struct GoldenTests {
     block.wear.recordCount = 17
     block.wear.recordByteCount = 18
     block.losses = LossLedger([SequenceRange(Sequence(19), Sequence(20))])
+    block.anchor = ElapsedTime.Anchor(wall: 21, elapsed: 22, bootID: BootID(high: 23, low: 24))
+    block.expiry = LossLedger([SequenceRange(Sequence(25), Sequence(26))])
+    block.timesOff = [ElapsedTime.TimeOff(after: 27, through: 28, amount: 29)]
     block.sinks = [
       Superblock.Sink(
         name: "central", isRequired: true, acknowledged: 0x0102, skippedThrough: 0x0103),
@@ -106,8 +109,16 @@ struct GoldenTests {
       hexadecimal(bytes, 2192..<2240)
         == "0f000000000000001000000000000000" + "11000000000000001200000000000000"
         + "13000000000000001400000000000000")
-    #expect(bytes[2240..<4092].allSatisfy { $0 == 0 })
-    #expect(hexadecimal(bytes, 4092..<4096) == "73f62eb3")
+    #expect(bytes[2240..<2736].allSatisfy { $0 == 0 })
+    #expect(
+      hexadecimal(bytes, 2736..<2784)
+        == "15000000000000001600000000000000" + "17000000000000001800000000000000"
+        + "19000000000000001a00000000000000")
+    #expect(bytes[2784..<3280].allSatisfy { $0 == 0 })
+    #expect(
+      hexadecimal(bytes, 3280..<3304) == "1b000000000000001c000000000000001d00000000000000")
+    #expect(bytes[3304..<4092].allSatisfy { $0 == 0 })
+    #expect(hexadecimal(bytes, 4092..<4096) == "d39e1443")
     let decoded = Superblock.decode(bytes.span, identity: identity)
     #expect(decoded == superblock)
   }
@@ -133,7 +144,7 @@ struct GoldenTests {
     header.bootID = BootID(high: 10, low: 11)
     header.monotonicBase = 12
     header.wallBase = 13
-    header.poweredBase = 14
+    header.elapsedBase = 14
     header.committedAt = 15
     return header
   }

@@ -189,7 +189,7 @@ final class SinkKit {
     let route = RouteIdentity(gateway: "gw-1", site: "gw-1", name: "telemetry")
     let batcher = Batcher(
       reader: try journal.makeReader(sink: 0), journal: journal.identity.id,
-      epoch: journal.epoch, route: route, options: options.batch, wallClock: { Clock.wall() })
+      epoch: journal.epoch, route: route, options: options.batch)
     let broker = broker
     var loop = SinkLoop<ScriptedOutbound>(
       options: options, route: route, sink: 0, journal: journal, batcher: batcher,

@@ -102,6 +102,9 @@ package enum MetricCatalogue {
       "penstock_journal_lost_records_total", ["route", "reason"],
       "Lost, each once, whether or not the centre has been told: given up by the ring (ring-full), "
         + "refused (quota), unreadable (corrupt), expired, skipped, dead-letter-full."),
+    gauge(
+      "penstock_journal_deliver_only", ["route"],
+      "1 while the disk can only be read: what is journalled is delivered, nothing is received."),
     gauge("penstock_journal_committed_sequence", ["route"], "Last durable sequence."),
     histogram(
       "penstock_journal_fsync_seconds", ["route"], "Duration of one fdatasync.", diskBuckets),

@@ -27,7 +27,7 @@ import Platform
 ///      160    16  boot id, high and low half
 ///      176     8  monotonic base: record times are relative to it
 ///      184     8  wall base: the wall clock at the monotonic base
-///      192     8  powered-time base: cumulative powered time at the monotonic base
+///      192     8  elapsed base: elapsed time at the monotonic base, see `ElapsedTime`
 ///      200     8  monotonic time of the commit
 ///      208    32  8 × CRC-32C of the sinks' names: cursors find their owner without a superblock
 ///      240    16  zero
@@ -58,7 +58,7 @@ struct GroupHeader: Sendable {
   var bootID: BootID = .unknown
   var monotonicBase: Int64 = 0
   var wallBase: Int64 = 0
-  var poweredBase: Int64 = 0
+  var elapsedBase: Int64 = 0
   var committedAt: Int64 = 0
   /// Filled by `decode`; `encode` computes them.
   var headerChecksum: UInt32 = 0
@@ -96,7 +96,7 @@ struct GroupHeader: Sendable {
     bytes.store(bootID.low, at: 168)
     bytes.store(monotonicBase, at: 176)
     bytes.store(wallBase, at: 184)
-    bytes.store(poweredBase, at: 192)
+    bytes.store(elapsedBase, at: 192)
     bytes.store(committedAt, at: 200)
     bytes.store(UInt64(0), at: 240)
     bytes.store(UInt64(0), at: 248)
@@ -141,7 +141,7 @@ struct GroupHeader: Sendable {
     header.bootID = BootID(high: bytes.load(at: 160), low: bytes.load(at: 168))
     header.monotonicBase = bytes.load(at: 176)
     header.wallBase = bytes.load(at: 184)
-    header.poweredBase = bytes.load(at: 192)
+    header.elapsedBase = bytes.load(at: 192)
     header.committedAt = bytes.load(at: 200)
     let dataByteCount = identity.capacity - identity.dataStart
     guard header.offset == offset, header.journalLow == identity.id.low, header.sequenceCount >= 1,

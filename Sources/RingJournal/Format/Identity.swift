@@ -111,18 +111,6 @@ struct Identity: Sendable, Equatable {
   }
 }
 
-/// The journal that this one replaced, if it was known when this one was created. It tells
-/// the centre where the numbering that starts again at 1 comes from.
-package struct PreviousJournal: Sendable, Hashable {
-  package var id: JournalID
-  package var lastSequence: Sequence
-
-  package init(id: JournalID, lastSequence: Sequence) {
-    self.id = id
-    self.lastSequence = lastSequence
-  }
-}
-
 /// The identity as other modules see it: without the checksum seed.
 package struct JournalIdentity: Sendable, Hashable {
   package let id: JournalID

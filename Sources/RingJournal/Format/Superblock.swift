@@ -24,7 +24,7 @@ import Platform
 ///      560     8  lap of the head
 ///      568     8  number of the next group
 ///      576     8  high water, file offset
-///      584     8  cumulative powered time, nanoseconds
+///      584     8  elapsed time when written, nanoseconds, see `ElapsedTime`
 ///      592     8  wall clock when written
 ///      600    16  boot id, high and low half
 ///      616     8  monotonic clock when written
@@ -49,7 +49,14 @@ import Platform
 ///     2216     8  topic and payload bytes of these
 ///     2224   512  32 × sequences that were counted as lost and can be met again: first u64, last
 ///                 u64; 0: none
-///     2736  1356  zero
+///     2736     8  the newest synchronised moment: wall clock
+///     2744     8  the same: elapsed time
+///     2752    16  the same: boot id, high and low half; both 0: none known
+///     2768   512  32 × expired sequences that some sink can still meet: first u64, last u64;
+///                 0: none
+///     3280   384  16 × time off that was added late, see `ElapsedTime.TimeOff`: after i64, through
+///                 i64, amount i64; 0: none
+///     3664   428  zero
 ///     4092     4  CRC-32C of bytes 0 ..< 4092, from the secret seed
 struct Superblock: Sendable, Equatable {
   static let magic: StaticString = "PNSTSUPR"
@@ -59,6 +66,9 @@ struct Superblock: Sendable, Equatable {
   static let lostOffset = 2128
   static let wearOffset = 2192
   static let lossesOffset = 2224
+  static let anchorOffset = 2736
+  static let expiryOffset = 2768
+  static let timesOffOffset = 3280
 
   struct Sink: Sendable, Equatable {
     var name: String
@@ -75,7 +85,7 @@ struct Superblock: Sendable, Equatable {
   var headLap: UInt64 = 0
   var nextGroupNumber: UInt64 = 1
   var highWater: Int
-  var poweredTime: Int64 = 0
+  var elapsed: Int64 = 0
   var wallTime: Int64 = 0
   var bootID: BootID = .unknown
   var monotonicTime: Int64 = 0
@@ -89,6 +99,9 @@ struct Superblock: Sendable, Equatable {
   var lost = LossCounts()
   var wear = JournalWear()
   var losses = LossLedger()
+  var anchor: ElapsedTime.Anchor?
+  var expiry = LossLedger()
+  var timesOff: [ElapsedTime.TimeOff] = []
 
   func encode(identity: Identity, into bytes: inout MutableSpan<UInt8>) {
     precondition(bytes.count == Block.byteCount, "a slot is one block")
@@ -104,7 +117,7 @@ struct Superblock: Sendable, Equatable {
     bytes.store(headLap, at: 560)
     bytes.store(nextGroupNumber, at: 568)
     bytes.store(UInt64(highWater), at: 576)
-    bytes.store(poweredTime, at: 584)
+    bytes.store(elapsed, at: 584)
     bytes.store(wallTime, at: 592)
     bytes.store(bootID.high, at: 600)
     bytes.store(bootID.low, at: 608)
@@ -125,19 +138,59 @@ struct Superblock: Sendable, Equatable {
     }
     for index in 0..<8 { bytes.store(lost[index], at: Superblock.lostOffset + 8 * index) }
     wear.encode(into: &bytes, at: Superblock.wearOffset)
-    for (index, range) in losses.ranges.enumerated() {
-      bytes.store(range.first.rawValue, at: Superblock.lossesOffset + 16 * index)
-      bytes.store(range.last.rawValue, at: Superblock.lossesOffset + 16 * index + 8)
+    Superblock.store(losses, into: &bytes, at: Superblock.lossesOffset)
+    Superblock.store(expiry, into: &bytes, at: Superblock.expiryOffset)
+    for (index, timeOff) in timesOff.enumerated() {
+      let offset = Superblock.timesOffOffset + 24 * index
+      bytes.store(timeOff.after, at: offset)
+      bytes.store(timeOff.through, at: offset + 8)
+      bytes.store(timeOff.amount, at: offset + 16)
+    }
+    if let anchor {
+      bytes.store(anchor.wall, at: Superblock.anchorOffset)
+      bytes.store(anchor.elapsed, at: Superblock.anchorOffset + 8)
+      bytes.store(anchor.bootID.high, at: Superblock.anchorOffset + 16)
+      bytes.store(anchor.bootID.low, at: Superblock.anchorOffset + 24)
     }
     bytes.store(
       Checksum.crc32c(bytes.span.extracting(0..<4092), seed: identity.checksumSeed), at: 4092)
   }
 
-  private static func losses(_ bytes: Span<UInt8>) -> LossLedger {
+  private static func store(
+    _ ledger: LossLedger, into bytes: inout MutableSpan<UInt8>, at offset: Int
+  ) {
+    for (index, range) in ledger.ranges.enumerated() {
+      bytes.store(range.first.rawValue, at: offset + 16 * index)
+      bytes.store(range.last.rawValue, at: offset + 16 * index + 8)
+    }
+  }
+
+  private static func anchor(_ bytes: Span<UInt8>) -> ElapsedTime.Anchor? {
+    let boot = BootID(
+      high: bytes.load(at: anchorOffset + 16), low: bytes.load(at: anchorOffset + 24))
+    guard boot != .unknown else { return nil }
+    return ElapsedTime.Anchor(
+      wall: bytes.load(at: anchorOffset), elapsed: bytes.load(at: anchorOffset + 8), bootID: boot)
+  }
+
+  private static func timesOff(_ bytes: Span<UInt8>) -> [ElapsedTime.TimeOff] {
+    var times: [ElapsedTime.TimeOff] = []
+    for index in 0..<ElapsedTime.timesOffMax {
+      let offset = timesOffOffset + 24 * index
+      let time = ElapsedTime.TimeOff(
+        after: bytes.load(at: offset), through: bytes.load(at: offset + 8),
+        amount: bytes.load(at: offset + 16))
+      guard time.amount > 0 else { break }
+      times.append(time)
+    }
+    return times
+  }
+
+  private static func ledger(_ bytes: Span<UInt8>, at offset: Int) -> LossLedger {
     var ranges: [SequenceRange] = []
     for index in 0..<LossLedger.countMax {
-      let first: UInt64 = bytes.load(at: lossesOffset + 16 * index)
-      let last: UInt64 = bytes.load(at: lossesOffset + 16 * index + 8)
+      let first: UInt64 = bytes.load(at: offset + 16 * index)
+      let last: UInt64 = bytes.load(at: offset + 16 * index + 8)
       guard first >= 1, first <= last else { break }
       ranges.append(SequenceRange(Sequence(first), Sequence(last)))
     }
@@ -168,7 +221,7 @@ struct Superblock: Sendable, Equatable {
     superblock.oldestKept = bytes.load(at: 544)
     superblock.headLap = bytes.load(at: 560)
     superblock.nextGroupNumber = bytes.load(at: 568)
-    superblock.poweredTime = bytes.load(at: 584)
+    superblock.elapsed = bytes.load(at: 584)
     superblock.wallTime = bytes.load(at: 592)
     superblock.bootID = BootID(high: bytes.load(at: 600), low: bytes.load(at: 608))
     superblock.monotonicTime = bytes.load(at: 616)
@@ -179,7 +232,10 @@ struct Superblock: Sendable, Equatable {
     superblock.isClockSynchronised = bytes[646] == 1
     for index in 0..<8 { superblock.lost[index] = bytes.load(at: lostOffset + 8 * index) }
     superblock.wear = JournalWear(bytes, at: wearOffset)
-    superblock.losses = losses(bytes)
+    superblock.losses = ledger(bytes, at: lossesOffset)
+    superblock.anchor = anchor(bytes)
+    superblock.timesOff = timesOff(bytes)
+    superblock.expiry = ledger(bytes, at: expiryOffset)
     for index in 0..<Int(bytes[645]) {
       let offset = sinksOffset + index * sinkByteCount
       guard Int(bytes[offset]) <= Limits.sinkNameByteCountMax else { return nil }

@@ -19,6 +19,7 @@ struct ScanResult: Sendable {
   /// Blocks that the disk refused to read.
   var unreadableBlockCount = 0
   var groupByteCountMax = 0
+  var bootClocks = BootClocks()
 }
 
 /// Reads the data region once, front to back from the head that the superblock names, in large
@@ -168,6 +169,7 @@ struct RecoveryScan: ~Copyable {
       }
       result.evidence.noteIntact(header)
       result.groups.append(entry)
+      result.bootClocks.note(header)
       result.groupByteCountMax = max(result.groupByteCountMax, entry.occupiedByteCount)
       if result.newest.map({ header.number > $0.number }) ?? true { result.newest = header }
       if mayVisitNow(header) { visitGroup(header, visit) }
@@ -227,7 +229,7 @@ struct RecoveryScan: ~Copyable {
           visit(
             JournalRecord(
               header, sequences: max(sequence, through + 1)...last, offset: offset, group: group,
-              committedAt: committedAt),
+              committedAt: committedAt, wallOffset: nil, elapsedBase: group.elapsedBase),
             bytes)
         }
         offset += header.byteCount

@@ -35,13 +35,16 @@ final class TestAgent {
     try File.replace(configurationPath, with: Array(text.utf8))
   }
 
-  /// Starts it and returns at once. `wrapper`: a program and arguments that run it.
-  func start(environment: [String: String] = [:], wrapper: [String] = []) throws {
+  /// Starts it and returns at once. `wrapper`: a program and arguments that run it; `arguments`: of
+  /// `run`, beside the configuration.
+  func start(
+    environment: [String: String] = [:], wrapper: [String] = [], arguments: [String] = []
+  ) throws {
     precondition(process == nil, "an agent is stopped before it is started again")
     try writeConfiguration()
     var variables = environment
     variables["PATH"] = Environment.value(of: "PATH") ?? "/usr/bin:/bin"
-    let command = wrapper + [Command.penstock, "run", "--config", configurationPath]
+    let command = wrapper + [Command.penstock, "run", "--config", configurationPath] + arguments
     process = try ChildProcess(
       executable: command[0], arguments: Array(command.dropFirst()), environment: variables,
       standardOutput: .file(path: path + "/agent.log"),

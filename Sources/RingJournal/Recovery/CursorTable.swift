@@ -70,8 +70,8 @@ struct CursorTable: Sendable {
       .map { header.acknowledged[$0] }
   }
 
-  /// The slowest known cursor. When no configured name is known, that of the dropped ones: what they
-  /// released may be overwritten, and is not missed.
+  /// The slowest known cursor. When no configured name is known, that of the dropped ones: what
+  /// they released may be overwritten, and is not missed.
   var floor: UInt64 { rows.compactMap(\.acknowledged).min() ?? droppedFloor ?? 0 }
 
   /// The slowest known cursor of a required sink.

@@ -5,7 +5,8 @@ import GatewayCore
 /// each loss is a gap, no gap is larger than the damage, and the journal goes on working.
 extension Campaign {
   package static let damage: [Campaign] = [
-    bitRot, bitRotAfterCrash, bitRotUnchecked, noise, swappedBlocks, swappedSectors, staleBlocks,
+    bitRot, bitRotAfterCrash, bitRotUnchecked, rottenEnd, noise, swappedBlocks, swappedSectors,
+    staleBlocks,
     unreadable, unreadableLater, superblocks,
   ]
 
@@ -35,8 +36,8 @@ extension Campaign {
   private static func damaging(
     _ patients: [RecordedJournal],
     _ trial: @escaping @Sendable (UInt64, RecordedJournal, DamageCase) throws -> CaseResult
-  ) throws -> Trial {
-    let cases = try patients.map { ($0, try DamageCase($0)) }
+  ) -> Trial {
+    let cases = patients.map { ($0, DamageCase($0)) }
     return { seed in
       let (recorded, damage) = cases[Int(seed % UInt64(cases.count))]
       return try trial(seed / UInt64(cases.count), recorded, damage)
@@ -60,13 +61,13 @@ extension Campaign {
   private static let bitRot = Campaign(
     "bit-rot", "every bit of a file of 80 KiB, in its first lap and after several, flipped",
     fullCount: 2 * bitCount, quickCount: 8000
-  ) { _ in try damaging(try patients(), flip) }
+  ) { _ in damaging(try patients(), flip) }
 
   private static let bitRotAfterCrash = Campaign(
     "bit-rot-after-crash",
     "the same without a superblock behind the last group, whose loss alone may go undetected",
     fullCount: 2 * bitCount, quickCount: 8000
-  ) { _ in try damaging(try patients(isLeftInOrder: false), flip) }
+  ) { _ in damaging(try patients(isLeftInOrder: false), flip) }
 
   private static let bitRotUnchecked = Campaign(
     "control-checksums-off", "control: with checksums ignored, flipped bits must be delivered",
@@ -74,7 +75,7 @@ extension Campaign {
   ) { _ in
     let cases = try patients().map { recorded in
       var recorded = recorded
-      let damage = try DamageCase(recorded)
+      let damage = DamageCase(recorded)
       recorded.disableVerification()
       return (recorded, damage.withoutVerification())
     }
@@ -91,11 +92,43 @@ extension Campaign {
     }
   }
 
+  /// Where superblocks are rare, so that headers alone must tell a rotten group from a torn write.
+  private static let rottenEnd = Campaign(
+    "rotten-end", "the last seven groups whole, rotten or without header, in every combination",
+    fullCount: 2 * 2187, quickCount: 2 * 2187
+  ) { _ in
+    let patients = try [[3600, 6000], [60, 300, 900]].map { byteCounts in
+      var life = RecordedJournal.Life()
+      life.blockCount = 256
+      life.groupCount = 60
+      life.groupsPerOpening = 28
+      life.byteCounts = byteCounts
+      life.isLeftInOrder = false
+      return try RecordedJournal(seed: 21, life)
+    }
+    return damaging(patients) { seed, recorded, damage in
+      var image = recorded.image
+      var touched: [Range<Int>] = []
+      var rest = spread(seed, over: 2187)
+      let groups = JournalImage.groups(image).sorted { $0.number < $1.number }
+      for group in groups.suffix(7) {
+        // A byte of the first sequence, or of the first record.
+        let byte = group.offset + [0, 56, 300][rest % 3]
+        if rest % 3 > 0 {
+          image[byte] ^= 0x20
+          touched.append(byte..<byte + 1)
+        }
+        rest /= 3
+      }
+      return try damage.play(image, touched: touched)
+    }
+  }
+
   private static let noise = Campaign(
     "noise", "512 B and 4 KiB of noise or zeros and holes of 16 KiB anywhere", fullCount: 40_000,
     quickCount: 2000
   ) { _ in
-    try damaging(try patients() + patients(isLeftInOrder: false)) { seed, recorded, damage in
+    damaging(try patients() + patients(isLeftInOrder: false)) { seed, recorded, damage in
       var generator = SeededGenerator(seed: seed)
       var image = recorded.image
       let byteCount = [512, 4096, 16384].randomElement(using: &generator) ?? 512
@@ -131,20 +164,20 @@ extension Campaign {
   private static let swappedBlocks = Campaign(
     "swapped-blocks", "every pair of 4 KiB blocks of the file has changed places",
     fullCount: 2 * 190, quickCount: 2 * 190
-  ) { _ in try damaging(try patients()) { try swap($0, $1, $2, unit: 4096) } }
+  ) { _ in damaging(try patients()) { try swap($0, $1, $2, unit: 4096) } }
 
   private static let swappedSectors = Campaign(
     "swapped-sectors", "every pair of 512-byte sectors of the file has changed places",
     fullCount: 2 * 12_720, quickCount: 1000
   ) { _ in
-    try damaging(try patients()) { try swap(UInt64(spread($0, over: 12_720)), $1, $2, unit: 512) }
+    damaging(try patients()) { try swap(UInt64(spread($0, over: 12_720)), $1, $2, unit: 512) }
   }
 
   private static let staleBlocks = Campaign(
     "stale-blocks", "every block and sector falls back to what it was 1 … 40 commits earlier",
     fullCount: 2 * 40 * 180, quickCount: 2000
   ) { _ in
-    try damaging(try patients(snapshots: 40)) { seed, recorded, damage in
+    damaging(try patients(snapshots: 40)) { seed, recorded, damage in
       let choice = spread(seed, over: 40 * 180)
       let snapshot = recorded.snapshots[choice / 180 % recorded.snapshots.count]
       // 20 blocks, then 160 sectors.
@@ -162,7 +195,7 @@ extension Campaign {
     "unreadable", "every block, and every pair of blocks, refuses to be read at the start",
     fullCount: 2 * 210, quickCount: 2 * 210
   ) { _ in
-    try damaging(try patients()) { seed, recorded, damage in
+    damaging(try patients()) { seed, recorded, damage in
       let (first, second) = pair(seed)
       return try damage.play(recorded.image, touched: [], unreadable: [first, second])
     }
@@ -182,7 +215,7 @@ extension Campaign {
     "unreadable-later", "every block refuses to be read once the journal is open",
     fullCount: 2 * 16, quickCount: 2 * 16
   ) { _ in
-    try damaging(try patients()) { seed, recorded, damage in
+    damaging(try patients()) { seed, recorded, damage in
       try damage.playLater(unreadable: 4 + Int(seed))
     }
   }
@@ -193,7 +226,7 @@ extension Campaign {
     "superblocks", "slots zeroed, garbled, stale, torn, alone and together, of mixed generations",
     fullCount: 2 * 6 * 6 * 40, quickCount: 2 * 6 * 6 * 40
   ) { _ in
-    try damaging(try patients(snapshots: 40)) { seed, recorded, damage in
+    damaging(try patients(snapshots: 40)) { seed, recorded, damage in
       var generator = SeededGenerator(seed: seed)
       let snapshot = recorded.snapshots[Int(seed) / 36 % recorded.snapshots.count]
       var image = recorded.image

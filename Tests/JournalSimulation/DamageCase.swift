@@ -5,19 +5,16 @@ import RingJournal
 /// from the raw bytes, against what the product does.
 package struct DamageCase: Sendable {
   private var recorded: RecordedJournal
-  /// Where the undamaged file's cursor stands. A later acknowledgement was not durable yet.
-  private let cursor: UInt64
   private let original: [ImageGroup]
   /// For each sequence, the groups of the undamaged file that hold it.
   private let holders: [UInt64: [Int]]
 
-  package init(_ recorded: RecordedJournal) throws {
+  package init(_ recorded: RecordedJournal) {
     self.recorded = recorded
     self.recorded.fixEpoch()
-    cursor = try recorded.open(ImageDisk(recorded.image)).state.acknowledged(0).rawValue
     original = JournalImage.groups(recorded.image)
     var holders: [UInt64: [Int]] = [:]
-    for (index, group) in original.enumerated() where group.last > cursor {
+    for (index, group) in original.enumerated() {
       for sequence in group.first...group.last { holders[sequence, default: []].append(index) }
     }
     self.holders = holders
@@ -88,6 +85,8 @@ package struct DamageCase: Sendable {
     var isHit: [Bool]
     /// Everything up to here is proven to have been committed: the product must know, too.
     var provenThrough: UInt64 = 0
+    /// The cursor that an intact header or superblock still knows.
+    var cursor: UInt64 = 0
     var hasIdentity = false
     /// The index of a running journal knows the newest copy of a tail only.
     var hasOlderCopies = true
@@ -150,6 +149,7 @@ package struct DamageCase: Sendable {
     for slot in 0..<2 where isWhole(2 * slot * 4096..<2 * slot * 4096 + 4096) {
       let next = JournalImage.nextSequence(recorded.image, slot: slot)
       remains.provenThrough = max(remains.provenThrough, next - 1)
+      remains.cursor = max(remains.cursor, JournalImage.cursor(recorded.image, slot: slot))
     }
     remains.hasIdentity = (0..<4).contains { isWhole($0 * 4096..<$0 * 4096 + 512) }
     var headers: [ImageGroup] = []
@@ -158,6 +158,7 @@ package struct DamageCase: Sendable {
       guard isWhole(group.offset..<group.offset + 256) else { continue }
       remains.provenThrough = max(
         remains.provenThrough, max(group.first - 1, group.cursorsThrough))
+      remains.cursor = max(remains.cursor, group.cursor)
       headers.append(group)
     }
     headers.sort { $0.number < $1.number }
@@ -186,6 +187,9 @@ package struct DamageCase: Sendable {
   ) {
     let cursor = state.acknowledged(0).rawValue
     let committed = state.committed.rawValue
+    if cursor < remains.cursor {
+      result.complaints.append("cursor \(cursor), known \(remains.cursor)")
+    }
     if cursor > recorded.acknowledged { result.complaints.append("cursor ahead: \(cursor)") }
     if committed > recorded.committed { result.complaints.append("committed \(committed)") }
     if committed < remains.provenThrough {
@@ -217,10 +221,9 @@ package struct DamageCase: Sendable {
     }
   }
 
-  /// A whole group of the file holds it; what was acknowledged may have been overwritten, but is no
-  /// loss either.
+  /// A whole group of the file holds it, or it is known to have been delivered: no gap is right.
   private func isThere(_ sequence: UInt64, _ remains: Remains) -> Bool {
-    guard sequence > cursor else { return true }
+    guard sequence > remains.cursor else { return true }
     guard let holders = holders[sequence] else { return false }
     if remains.hasOlderCopies { return holders.contains { !remains.isHit[$0] } }
     return holders.max { original[$0].number < original[$1].number }

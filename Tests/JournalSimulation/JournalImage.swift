@@ -8,6 +8,8 @@ package struct ImageGroup: Sendable, Equatable {
   package let first: UInt64
   package let recordCount: Int
   package let usedByteCount: Int
+  /// Cursor of the first sink.
+  package let cursor: UInt64
   /// What the header proves beyond its own sequences: cursors and what was given up.
   package let cursorsThrough: UInt64
 
@@ -42,8 +44,14 @@ package enum JournalImage {
         epoch: word(image, offset + 48), first: word(image, offset + 56),
         recordCount: Int(word(image, offset + 64, byteCount: 4)),
         usedByteCount: Int(word(image, offset + 68, byteCount: 4)),
+        cursor: cursors[0],
         cursorsThrough: max(cursors.max() ?? 0, max(word(image, offset + 152), 1) - 1))
     }
+  }
+
+  /// Cursor of the first sink, as the superblock in this slot knows it.
+  package static func cursor(_ image: [UInt8], slot: Int) -> UInt64 {
+    word(image, slot * 2 * blockByteCount + 656 + 40)
   }
 
   /// The sequences below this one are committed, as the superblock in this slot (0 or 1) says.

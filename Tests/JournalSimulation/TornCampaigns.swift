@@ -14,10 +14,10 @@ extension Campaign {
     /// Where the last group was written.
     var place: Range<Int>
 
-    init(before: RecordedJournal, after: RecordedJournal) throws {
+    init(before: RecordedJournal, after: RecordedJournal) {
       self.before = before
       self.after = after
-      damage = try DamageCase(after)
+      damage = DamageCase(after)
       place = JournalImage.groups(after.image).max { $0.number < $1.number }?.occupied ?? 0..<0
     }
   }
@@ -53,7 +53,7 @@ extension Campaign {
       try after.commit(&journal, isTail ? 700 : 15_900)
       after.image = disk.image
     }
-    let write = try LastWrite(before: before, after: after)
+    let write = LastWrite(before: before, after: after)
     let earlier = JournalImage.groups(before.image).max { $0.number < $1.number }?.offset ?? 0
     switch shape {
     case .tailUp: precondition(write.place.lowerBound == earlier + 4096, "a copy at P + 1")
@@ -125,7 +125,7 @@ extension Campaign {
         if left < .max {
           var after = recorded
           after.image = disk.image
-          writes.append(try LastWrite(before: before, after: after))
+          writes.append(LastWrite(before: before, after: after))
           left -= 1
         }
         if recorded.committed > recorded.acknowledged + 5 {

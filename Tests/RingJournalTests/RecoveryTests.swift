@@ -1,6 +1,6 @@
-// Goal: each kind of damage to a durable file: nothing wrong
-// is ever delivered, damage stays confined, every loss has its gap, the agent starts by itself.
-// Method: images made by the journal itself and damaged byte by byte. Cannot show: real media.
+// Goal: each kind of damage to a durable file: nothing wrong is ever delivered, damage stays
+// confined, every loss has its gap, the agent starts by itself. Method: images made by the journal
+// itself and damaged byte by byte. Cannot show: real media.
 import GatewayCore
 import JournalSimulation
 import Platform

@@ -30,7 +30,11 @@ prepare() {
   "$program" "$target" --seeds "$work/$target/seeds"
   case $target in
     configuration)
-      cp edge-config/*.yaml Tests/GatewayConfigurationTests/Fixtures/*/*.yaml "$work/$target/seeds/" ;;
+      cp edge-config/*.yaml Tests/GatewayConfigurationTests/Fixtures/valid/*.yaml \
+        "$work/$target/seeds/"
+      for name in Tests/GatewayConfigurationTests/Fixtures/invalid/*.yaml; do
+        cp "$name" "$work/$target/seeds/invalid-$(basename "$name")"
+      done ;;
     envelope) cp Tests/EnvelopeTests/Fixtures/* "$work/$target/seeds/" ;;
   esac
 }
@@ -51,7 +55,7 @@ run() {
   done_runs=$(grep -oE '^#[0-9]+' "$log" | tail -1 | tr -d '#')
   coverage=$(grep -oE 'cov: [0-9]+' "$log" | tail -1 | cut -d' ' -f2)
   features=$(grep -oE 'ft: [0-9]+' "$log" | tail -1 | cut -d' ' -f2)
-  kept=$(find "$work/$target/findings" -type f | wc -l)
+  kept=$(grep -c 'Test unit written' "$log" || true)
   echo "| $target | ${done_runs:-0} | ${coverage:-0} | ${features:-0} |" \
     "$((${done_runs:-0} / (seconds > 0 ? seconds : 1))) | $kept |"
   if [ "$status" -ne 0 ]; then

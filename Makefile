@@ -16,7 +16,7 @@ RELEASE_FLAGS = -c release --static-swift-stdlib
 DIST = dist
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test torture bench format lint check-unit install uninstall clean
+.PHONY: help deps build demo test torture bench fuzz fuzz-corpus format lint check-unit install uninstall clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -62,6 +62,17 @@ torture: deps build ## every campaign in full, with its negative controls (about
 bench: deps ## measure the figures of the README as ratios in one run (about 5 minutes)
 	PENSTOCK_BENCHMARKS=1 $(SWIFT) build -c release --scratch-path .build/bench
 	.build/bench/release/penstock-benchmarks $(BENCH)
+
+FUZZ_BUILD = PENSTOCK_FUZZ=1 $(SWIFT) build -c release --scratch-path .build/fuzz --product penstock-fuzz
+RUNS ?= 1000000
+
+fuzz: ## fuzz the parsers with libFuzzer: RUNS=1000000 each, TARGET=ring for one
+	$(FUZZ_BUILD)
+	Tests/Fuzz/fuzz.sh run $(RUNS) $(TARGET)
+
+fuzz-corpus: ## keep what the last `make fuzz` found new, as few inputs as cover the same
+	$(FUZZ_BUILD)
+	Tests/Fuzz/fuzz.sh minimise $(TARGET)
 
 check-unit: ## check the systemd unit: verify, exposure
 	@systemd/check-unit.sh || { code=$$?; [ $$code -eq 77 ] || exit $$code; }

@@ -12,6 +12,9 @@ import JSONScanning
 /// 2. If an earlier user property of this event already has that name, the smallest number from 2
 ///    that makes it unique is put at the end, cutting the rest further where needed: `uptraceid2`.
 ///
+/// Any other property may come once (MQTT 5.0, section 3.3.2.3). Of several the first counts: an
+/// object with two equal names would make the whole envelope unreadable.
+///
 /// No other attribute of ours begins with `up`. At most `userPropertyCountMax` are kept; what is
 /// left out is counted in `propertiescut`.
 struct EventAttributes {
@@ -33,7 +36,12 @@ struct EventAttributes {
     names.removeAll(keepingCapacity: true)
     cutCount = 0
     var reader = MQTTPropertyReader()
+    // One bit per identifier; MQTT 5.0 has none above 0x2A.
+    var seen: UInt64 = 0
     while let property = reader.next(in: properties) {
+      let bit: UInt64 = 1 << UInt64(property.identifier.rawValue)
+      if property.identifier != .userProperty, seen & bit != 0 { continue }
+      seen |= bit
       let value = properties.extracting(property.value)
       switch property.identifier {
       case .payloadFormatIndicator:

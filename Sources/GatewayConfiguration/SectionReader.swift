@@ -21,7 +21,8 @@ struct SectionReader {
     case .mapping(let all): entries = all
     case .scalar(let scalar) where scalar.isAbsent && !scalar.isBroken: entries = []
     case .scalar(let scalar):
-      if !scalar.isBroken {
+      // A broken value was reported, but not ${gateway.id} in place of the section with the id.
+      if !scalar.isBroken || findings.errors.isEmpty {
         findings.error(at: node.mark, path, "is a single value; accepted: a section of keys")
       }
       return

@@ -81,7 +81,7 @@ extension JournalOpening {
           SinkState(
             name: row.sink.name, isRequired: row.sink.required,
             acknowledged: cursors.cursor(row, plan),
-            skippedThrough: row.skippedThrough, wakeUp: try WakeUp()))
+            skippedThrough: min(row.skippedThrough, plan.committed), wakeUp: try WakeUp()))
       }
       return JournalState(
         access: access, epoch: .random(environment.random),

@@ -4,57 +4,38 @@ import Glibc
 import Platform
 import RingJournal
 
-/// Opening a full ring of the default size, window rebuilt, against reading the same bytes straight
-/// from the disk (O_DIRECT, 1 MiB at a time), in turn, both past the page cache.
+/// Opening a full ring, window rebuilt, against reading the same bytes straight from the disk
+/// (O_DIRECT, 1 MiB at a time), in turn, both past the page cache; for the default size and for
+/// 1 GiB.
 enum OpenBenchmark {
-  static let rounds = 7
+  private static let rounds = 7
 
   static func run() throws {
-    let directory = try TemporaryDirectory(prefix: "penstock-bench")
-    let path = "\(directory.path)/telemetry.journal"
-    let options = JournalOptions(
-      gatewayID: "bench", routeName: "telemetry", sinks: [JournalSink(name: "central")])
-    try fill(path, options)
+    for capacity in [ByteCount.mebibytes(256), .mebibytes(1024)] {
+      let directory = try TemporaryDirectory(prefix: "penstock-bench")
+      let path = try JournalBench.makeFull(
+        in: directory, capacity: capacity, payloadByteCount: 200)
+      try measure(path, JournalBench.options(capacity))
+    }
+  }
+
+  private static func measure(_ path: String, _ options: JournalOptions) throws {
     let byteCount = try FileStatus(path: path).byteCount
     var ratios: [Double] = []
-    var peak = 0
+    try Usage.resetPeak()
     for round in 1...rounds {
       let read = try readDirect(path, byteCount: byteCount)
       let open = try open(path, options)
       ratios.append(read / open)
-      peak = try max(peak, Usage.status("VmHWM"))
       let rate = { (seconds: Double) in Int(Double(byteCount) / seconds / 1e6) }
       Console.line(
         "  round \(round): sequential read \(rate(read)) MB/s · open \(rate(open)) MB/s · "
           + "\((read / open).short) ×")
     }
+    let peak = try Usage.status("VmHWM")
     Console.line(
-      "open: a full ring of \(options.capacity): median \(ratios.median.short) × the rate of a "
-        + "sequential read (wanted ≥ 0.8), peak resident \(peak / 1024) MiB (≤ 64)")
-  }
-
-  /// Commits records until the ring is full.
-  private static func fill(_ path: String, _ options: JournalOptions) throws {
-    var writer = try Journal.open(
-      path: path, options: options, progress: { _ in }
-    ).takeWriter()
-    let topic = Array("pumps/ND01/metrics".utf8)
-    let payload = [UInt8](repeating: UInt8(ascii: "x"), count: 200)
-    var index: UInt64 = 0
-    filling: while true {
-      let draft = RecordDraft(
-        flags: .json, idHash: DeduplicationBenchmark.hash(index),
-        payloadDigest: index, receivedMonotonic: Clock.monotonic())
-      switch try writer.append(
-        draft, topic: topic.span, idText: Span(), properties: Span(), payload: payload.span)
-      {
-      case .appended: index += 1
-      case .groupFull: _ = try writer.commit()
-      case .ringFull: break filling
-      }
-    }
-    _ = try writer.commit()
-    try writer.close()
+      "open: a full ring of \(options.capacity): \(ratios.summary) × the rate of a sequential "
+        + "read (wanted ≥ 0.8), peak resident \(peak / 1024) MiB (≤ 64)")
   }
 
   private static func open(_ path: String, _ options: JournalOptions) throws -> Double {

@@ -3,7 +3,12 @@
 //
 //   ingest        durable ingest against a bare C subscriber of the same broker under the same load
 //   dedup         look-ups and inserts of the deduplication window
-//   open          opening a full ring against a sequential read of the same bytes
+//   append        commit groups of 1 MiB against bare pwrite + fdatasync of the same size
+//   commit        one small record against a bare pwrite + fdatasync of one block
+//   read          reading committed records from the page cache
+//   open          opening a full ring of 256 MiB and of 1 GiB against a sequential read of the same
+//                 bytes
+//   amplification bytes written per byte of payload and topic
 //   memory        peak resident memory of the whole agent, while a backlog grows and drains
 //   sizing        hours of outage per ring size, and bytes written per day, at low rates
 //
@@ -23,17 +28,27 @@ struct PenstockBenchmarks {
       case nil:
         try IngestBenchmark.run()
         try DeduplicationBenchmark.run()
+        try AppendBenchmark.run()
+        try CommitBenchmark.run()
+        try ReadBenchmark.run()
         try OpenBenchmark.run()
+        try AmplificationBenchmark.run()
         try MemoryBenchmark.run()
         try SizingBenchmark.run()
       case "ingest": try IngestBenchmark.run()
       case "dedup": try DeduplicationBenchmark.run()
+      case "append": try AppendBenchmark.run()
+      case "commit": try CommitBenchmark.run()
+      case "read": try ReadBenchmark.run()
       case "open": try OpenBenchmark.run()
+      case "amplification": try AmplificationBenchmark.run()
       case "memory": try MemoryBenchmark.run()
       case "sizing": try SizingBenchmark.run()
       case "consume-durable": try DurableConsumer.run(Array(arguments.dropFirst()))
       case .some(let name):
-        Console.error("no benchmark \(name): ingest, dedup, open, memory or sizing")
+        Console.error(
+          "no benchmark \(name): ingest, dedup, append, commit, read, open, amplification, memory "
+            + "or sizing")
         exit(64)
       }
     } catch {
@@ -79,6 +94,15 @@ struct Usage {
     unsafe getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
     return Double(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec)
       + Double(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6
+  }
+
+  /// Makes VmHWM begin anew (proc(5), clear_refs): the next benchmark has a peak of its own.
+  static func resetPeak() throws {
+    let file = try File.open("/proc/self/clear_refs", flags: O_WRONLY)
+    let isReset = unsafe [UInt8(ascii: "5")].withUnsafeBytes {
+      unsafe write(file.raw, $0.baseAddress, 1) == 1
+    }
+    guard isReset else { throw SystemError("write /proc/self/clear_refs") }
   }
 
   /// A line of /proc/PID/status in KiB: `VmHWM`, `VmRSS`.

@@ -23,9 +23,12 @@ extension Span where Element == UInt8 {
       littleEndian: bytes.unsafeLoadUnaligned(fromUncheckedByteOffset: offset, as: Value.self))
   }
 
-  /// UTF-8 text; what is not UTF-8 becomes U+FFFD.
-  func text(at offset: Int, count: Int) -> String {
-    String(decoding: extracting(offset..<offset + count))
+  /// UTF-8 text; nil when it is not UTF-8: repaired, it would not fit where it came from.
+  func text(at offset: Int, count: Int) -> String? {
+    guard let text = try? UTF8Span(validating: extracting(offset..<offset + count)) else {
+      return nil
+    }
+    return String(copying: text)
   }
 }
 
@@ -56,6 +59,12 @@ extension MutableSpan where Element == UInt8 {
   mutating func store(utf8 text: String, at offset: Int) {
     for (index, byte) in text.utf8.enumerated() { self[offset + index] = byte }
   }
+}
+
+/// Sequences, laps, group numbers and everything else that only counts up stay at or below this: no
+/// journal lives to see it, and no arithmetic on what a file says can overflow.
+enum Counting {
+  static let max: UInt64 = 1 << 62
 }
 
 /// CRC-32C (RFC 3720, appendix B.4), continued from a secret seed so that nobody who can only send

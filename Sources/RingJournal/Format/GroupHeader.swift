@@ -34,7 +34,8 @@ import Platform
 ///
 /// A group is valid if and only if (1) the magic matches, (2) the header checksum matches, (3) own
 /// offset and journal id are right, (4) the byte count lies within 257 ... what the ring allows and
-/// the region has, and the count is at least 1, (5) the body checksum matches.
+/// the region has, the count is at least 1 and no counter is above 2^62, (5) the body checksum
+/// matches.
 struct GroupHeader: Sendable {
   static let byteCount = 256
   /// "PNSTGRUP", little endian.
@@ -147,9 +148,14 @@ struct GroupHeader: Sendable {
     guard header.offset == offset, header.journalLow == identity.id.low, header.sequenceCount >= 1,
       Int(header.usedByteCount) > byteCount, header.occupiedByteCount <= dataByteCount / 8,
       offset + header.occupiedByteCount <= identity.capacity, header.first >= 1,
-      header.first <= UInt64.max - UInt64(UInt32.max)
+      header.hasPossibleCounters
     else { return nil }
     return header
+  }
+
+  private var hasPossibleCounters: Bool {
+    for index in 0..<8 where acknowledged[index] > Counting.max { return false }
+    return max(number, lap, first, oldestKept) <= Counting.max
   }
 
   /// When it was committed, on this boot's monotonic clock; nil from another boot.

@@ -23,8 +23,9 @@ package import GatewayCore
 ///      508     4  CRC-32C of bytes 0 ..< 508, not seeded
 ///
 /// An identity is valid if and only if (1) the magic matches, (2) the checksum matches, (3) the
-/// version is 1, (4) block size, offset and lengths are within bounds. Magic, version and checksum
-/// stay where they are in every later version, so that an older program can say "too new".
+/// version is 1, (4) block size, offset and lengths are within bounds and the names are UTF-8.
+/// Magic, version and checksum stay where they are in every later version, so that an older program
+/// can say "too new".
 struct Identity: Sendable, Equatable {
   static let byteCount = 512
   static let version: UInt16 = 1
@@ -94,7 +95,9 @@ struct Identity: Sendable, Equatable {
     guard bytes.load(at: 10, as: UInt16.self) == UInt16(Block.byteCount),
       dataStart % (4 * Block.byteCount) == 0, dataStart > 0, dataStart < capacity,
       capacity % Block.byteCount == 0, gatewayCount <= Limits.identifierByteCountMax,
-      routeCount <= Limits.identifierByteCountMax
+      routeCount <= Limits.identifierByteCountMax,
+      let gatewayID = bytes.text(at: 98, count: gatewayCount),
+      let routeName = bytes.text(at: 162, count: routeCount)
     else { return .damaged }
     let previous = JournalID(high: bytes.load(at: 64), low: bytes.load(at: 72))
     return .valid(
@@ -106,8 +109,7 @@ struct Identity: Sendable, Equatable {
         previous: previous.high | previous.low == 0
           ? nil
           : PreviousJournal(id: previous, lastSequence: Sequence(bytes.load(at: 80))),
-        dataStart: dataStart, gatewayID: bytes.text(at: 98, count: gatewayCount),
-        routeName: bytes.text(at: 162, count: routeCount)))
+        dataStart: dataStart, gatewayID: gatewayID, routeName: routeName))
   }
 }
 

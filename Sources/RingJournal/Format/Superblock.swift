@@ -58,6 +58,10 @@ import Platform
 ///                 i64, amount i64; 0: none
 ///     3664   428  zero
 ///     4092     4  CRC-32C of bytes 0 ..< 4092, from the secret seed
+///
+/// A superblock is valid if and only if (1) the magic matches, (2) the identity in front of it is
+/// valid and this journal's, (3) the checksum matches, (4) head and high water are blocks of the
+/// region, there are at most 8 sinks, their names are UTF-8, and no counter is above 2^62.
 struct Superblock: Sendable, Equatable {
   static let magic: StaticString = "PNSTSUPR"
   static let sinksOffset = 656
@@ -238,13 +242,25 @@ struct Superblock: Sendable, Equatable {
     superblock.expiry = ledger(bytes, at: expiryOffset)
     for index in 0..<Int(bytes[645]) {
       let offset = sinksOffset + index * sinkByteCount
-      guard Int(bytes[offset]) <= Limits.sinkNameByteCountMax else { return nil }
+      guard Int(bytes[offset]) <= Limits.sinkNameByteCountMax,
+        let name = bytes.text(at: offset + 8, count: Int(bytes[offset]))
+      else { return nil }
       superblock.sinks.append(
         Sink(
-          name: bytes.text(at: offset + 8, count: Int(bytes[offset])),
+          name: name,
           isRequired: bytes[offset + 1] & 1 == 1, acknowledged: bytes.load(at: offset + 40),
           skippedThrough: bytes.load(at: skippedOffset + 8 * index)))
     }
-    return superblock
+    return superblock.hasPossibleCounters ? superblock : nil
+  }
+
+  private var hasPossibleCounters: Bool {
+    var counters = [generation, nextSequence, oldestKept, headLap, nextGroupNumber]
+    counters += [sinkTableVersion, wear.writtenByteCount, wear.syncCount]
+    counters += [wear.recordCount, wear.recordByteCount]
+    for place in 0..<LossCounts.count { counters.append(lost[place]) }
+    for sink in sinks { counters += [sink.acknowledged, sink.skippedThrough] }
+    for range in losses.ranges { counters.append(range.last.rawValue) }
+    return nextSequence >= 1 && counters.allSatisfy { $0 <= Counting.max }
   }
 }

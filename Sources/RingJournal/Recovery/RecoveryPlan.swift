@@ -43,7 +43,9 @@ func planRecovery(
   var plan = RecoveryPlan(head: superblock?.headOffset ?? layout.dataStart)
   plan.spotCounts[SpotDecision.row(for: [])] += scan.blankBlockCount
   plan.committed = evidence.through
-  plan.oldestKept = max(superblock?.oldestKept ?? 1, scan.newestHeader?.oldestKept ?? 1)
+  // Whatever the file says: what is committed next is not given up beforehand.
+  plan.oldestKept = min(
+    max(superblock?.oldestKept ?? 1, scan.newestHeader?.oldestKept ?? 1), plan.committed + 1)
   plan.nextNumber = evidence.nextNumber
   let frontier = Frontier(newest: scan.newestHeader, superblock: superblock)
   if let frontier { plan.keepIntact(scan.groups, frontier) }

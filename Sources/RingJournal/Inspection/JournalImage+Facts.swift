@@ -129,6 +129,15 @@ extension JournalImage {
       oldestUndelivered: now.oldestUndelivered)
   }
 
+  /// Bytes of the ring between what each sink needs next and the head, by sink.
+  package var backlogByteCounts: [String: Int] {
+    Dictionary(
+      uniqueKeysWithValues: view.state.sinks.map {
+        let acknowledged = $0.acknowledged.load(ordering: .relaxed)
+        return ($0.name, view.state.usedByteCount(floor: acknowledged))
+      })
+  }
+
   /// Hands over the groups that are in the file, the oldest first; false ends it. A group that the
   /// writer replaces meanwhile is left out.
   package mutating func visitGroups(_ body: (JournalGroup) -> Bool) {

@@ -78,19 +78,17 @@ extension JournalImage {
     let (state, entry) = (view.state, GroupEntry(header))
     let released = state.index.withLock { index -> UInt64 in
       var released: UInt64 = 0
-      let newest = index.last
-      if let newest, newest.first == entry.first {
-        index.replaceLast(with: entry)
-      } else {
-        // What lies under it, and behind the last group of the lap before, is gone.
-        let turned = newest.map { entry.offset < $0.offset } ?? false
+      if let newest = index.last {
         while let oldest = index.first, index.count > 1,
-          oldest.offset < entry.end && oldest.end > entry.offset
-            || turned && oldest.offset > newest?.offset ?? .max
+          JournalImage.isOverwritten(oldest, from: newest, to: entry)
         {
           released = oldest.last
           index.removeFirst()
         }
+      }
+      if index.last?.first == entry.first {
+        index.replaceLast(with: entry)
+      } else {
         index.append(entry)
       }
       return released
@@ -104,6 +102,19 @@ extension JournalImage {
         sink.acknowledged.max(header.acknowledged[place], ordering: .relaxed)
       }
     }
+  }
+
+  /// Whether the writer has passed over `oldest` on its way from one group to a later one: what it
+  /// wrote between the two we need not have seen.
+  private static func isOverwritten(
+    _ oldest: GroupEntry, from newest: GroupEntry, to entry: GroupEntry
+  ) -> Bool {
+    if entry.offset + Block.byteCount < newest.offset {
+      // Round the end of the ring.
+      return oldest.end > newest.offset || oldest.offset < entry.end
+    }
+    return oldest.offset < max(entry.end, newest.end)
+      && oldest.end > min(entry.offset, newest.offset)
   }
 
   private mutating func adoptCursors(_ superblock: Superblock) {

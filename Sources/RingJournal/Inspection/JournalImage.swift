@@ -134,7 +134,8 @@ extension JournalImage {
     }
     var scan = RecoveryScan(
       file: file, identity: blocks.identity, layout: layout, boot: environment.bootID,
-      hint: blocks.superblock)
+      hint: blocks.superblock,
+      size: environment.scanChunkByteCount.map { .chunks(of: $0) } ?? ScanSize())
     let first = blocks.superblock?.oldestKept ?? 1
     let count = Double(max(blocks.superblock?.nextSequence ?? 1, first + 1) - first)
     scan.run { record, _ in

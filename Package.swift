@@ -161,7 +161,7 @@ let package = Package(
       name: "IntegrationTests",
       dependencies: [
         "Audit", "Envelope", "GatewayCore", "JSONScanning", "Mosquitto", "Observability",
-        "Platform", "TestSupport", "penstock", logging,
+        "Platform", "RingJournal", "TestSupport", "penstock", logging,
       ],
       swiftSettings: settings),
     .testTarget(

@@ -291,15 +291,8 @@ struct LiveImageTests {
     private let state: Mutex<State>
     private let journal: JournalState
 
-    /// The one read before which it commits, and what; nil: see above.
-    private let script: (offset: Int, sizes: [Int])?
-
-    init(
-      _ journal: consuming OpenedJournal, seed: UInt64,
-      script: (offset: Int, sizes: [Int])? = nil
-    ) {
+    init(_ journal: consuming OpenedJournal, seed: UInt64) {
       self.journal = journal.state
-      self.script = script
       state = Mutex(
         State(writer: journal.takeWriter(), generator: SeededGenerator(seed: seed)))
     }
@@ -307,16 +300,8 @@ struct LiveImageTests {
     var commitCount: Int { state.withLock { $0.commitCount } }
     func stop() { state.withLock { $0.isAtWork = false } }
 
-    func work(before offset: Int) throws(JournalError) {
+    func work() throws(JournalError) {
       try state.withLock { state throws(JournalError) in
-        if let script {
-          guard state.isAtWork, offset == script.offset else { return }
-          state.isAtWork = false
-          for size in script.sizes {
-            _ = try state.writer.commit([UInt8](repeating: 3, count: size))
-          }
-          return
-        }
         guard state.isAtWork, state.commitCount < 400 else { return }
         // Idle, or so busy that a tail turns over between two reads of its pair of blocks.
         guard Int.random(in: 0..<3, using: &state.generator) == 0 else { return }
@@ -367,7 +352,7 @@ struct LiveImageTests {
     func byteCount() throws(SystemError) -> Int { try file.byteCount() }
     func read(into bytes: inout MutableSpan<UInt8>, at offset: Int) throws(SystemError) -> Int {
       do throws(JournalError) {
-        try companion.work(before: offset)
+        try companion.work()
       } catch {
         throw SystemError("the companion: \(error)", code: 5)
       }
@@ -407,25 +392,6 @@ struct LiveImageTests {
     _ = try image.follow()
     let after = try image.verify()
     #expect(after.isIntact)
-  }
-
-  @Test("a tail that moves on while the scan is between its two blocks is no damage")
-  func tailTurnsOver() throws {
-    var kit = JournalKit(blocks: 48)
-    kit.environment.scanChunkByteCount = 4096
-    var journal = try kit.open()
-    for size in [5000, 5000, 900] {
-      _ = try journal.writer.commit([UInt8](repeating: 9, count: size))
-    }
-    let tail = try #require(journal.state.index.withLock { $0.last })
-    // Up, down again, and the next group where the upper copy was: the scan has the first copy and
-    // the next group, and the records between the two only in the block behind it.
-    let companion = Companion(journal, seed: 1, script: (tail.end, [300, 300, 3000]))
-    kit.environment.disk = BusyDisk(kit.disk, companion)
-    var image = try JournalImage(path: JournalKit.path, environment: kit.environment)
-    let (found, committed) = (try image.verify(), image.committed)
-    #expect(committed == Sequence(6))
-    #expect(found.corrupt == [] && found.recordCount == 6)
   }
 
   @Test("damage behind a writer at work is found", arguments: 1...10)

@@ -129,11 +129,11 @@ struct JournalListCommand: ParsableCommand {
 /// One commit group on one line.
 enum GroupRow {
   static let titles =
-    "     GROUP    LAP       OFFSET     BYTES       FIRST        LAST  EPOCH             COMMITTED"
+    "   GROUP   LAP      OFFSET    BYTES       FIRST        LAST  EPOCH             COMMITTED"
 
   static func text(_ group: JournalGroup) -> String {
-    "\(RecordRow.right(group.number, 10))  \(RecordRow.right(group.lap, 5))"
-      + "  \(RecordRow.right(group.offset, 11))  \(RecordRow.right(group.occupied.rawValue, 8))"
+    "\(RecordRow.right(group.number, 8))  \(RecordRow.right(group.lap, 4))"
+      + "  \(RecordRow.right(group.offset, 10))  \(RecordRow.right(group.occupied.rawValue, 7))"
       + "  \(RecordRow.right(group.sequences.first, 10))"
       + "  \(RecordRow.right(group.sequences.last, 10))"
       + "  \(group.epoch)  \(group.committed)\(group.isClockSynchronised ? "" : " ?")"

@@ -66,9 +66,10 @@ struct VerificationReport {
 
   var isIntact: Bool { found.isIntact && facts.missingByteCount == 0 }
 
-  /// Of the corrupt records, those that some sink has not got.
+  /// Of the corrupt records, those that a required sink has not got.
   private var undeliveredCount: UInt64 {
-    let floor = statistics.sinks.map(\.acknowledged).min() ?? statistics.committed
+    let required = statistics.sinks.filter(\.isRequired)
+    let floor = required.map(\.acknowledged).min() ?? statistics.committed
     return found.corrupt.reduce(0) { sum, range in
       sum + range.last.count(since: max(range.first.previous, floor))
     }

@@ -4,7 +4,7 @@ import RingJournal
 /// One record on one line, for people.
 enum RecordRow {
   static let titles =
-    "  SEQUENCE  TIME                          BYTES  KIND         FLAGS  TOPIC  ID"
+    "  SEQUENCE  TIME                        BYTES  KIND        FLAGS  TOPIC  ID"
 
   /// What the letters under FLAGS mean, for the commands' help.
   static let legend = """
@@ -29,8 +29,8 @@ enum RecordRow {
             + "\(reason.text)  \(Printable.text(bytes.extracting(record.topic)))", .yellow)
       }
       let id = Printable.text(bytes.extracting(record.idTextBytes))
-      return "\(right(record.sequence, 10))  \(record.received)  \(right(record.payload.count, 9))"
-        + "  \(left(kind(record), 11))  \(left(flags(record.flags), 5))"
+      return "\(right(record.sequence, 10))  \(record.received)  \(right(record.payload.count, 7))"
+        + "  \(left(kind(record), 10))  \(left(flags(record.flags), 5))"
         + "  \(Printable.text(bytes.extracting(record.topic)))  \(id.isEmpty ? "-" : id)"
     }
   }

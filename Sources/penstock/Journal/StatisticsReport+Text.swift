@@ -75,7 +75,7 @@ extension StatisticsReport {
       rows.append(
         (
           "rate",
-          "\(Figures.decimal(rates.records, digits: 1) ?? "?") records/s, "
+          "\(Figures.decimal(rates.records, digits: 2) ?? "?") records/s, "
             + "\(Figures.bytes(UInt64(rates.ringBytes)))/s of the ring, over "
             + Figures.duration(rates.span)
         ))

@@ -4,7 +4,7 @@ import RingJournal
 import Synchronization
 
 /// A journal on a real disk with known contents, times included, for the tools to look at.
-struct SampleJournal: ~Copyable {
+final class SampleJournal {
   /// Stands where it is put; 2026-11-23T06:00:00Z to begin with.
   final class FixedClock: JournalClock {
     private let nanoseconds = Atomic<Int64>(0)
@@ -23,15 +23,15 @@ struct SampleJournal: ~Copyable {
 
   let directory: TemporaryDirectory
   let clock = FixedClock()
-  private var journal: OpenedJournal?
+  private var journal: OpenedJournal
 
   var path: String { directory.path + "/telemetry.journal" }
-  var id: String { journal?.state.identity.id.description ?? "" }
-  var epoch: String { journal?.state.epoch.description ?? "" }
-  var committed: UInt64 { journal?.state.committed.rawValue ?? 0 }
+  var id: String { journal.state.identity.id.description }
+  var epoch: String { journal.state.epoch.description }
+  var committed: UInt64 { journal.state.committed.rawValue }
 
   init() throws {
-    directory = try TemporaryDirectory(prefix: "penstock-sample")
+    let directory = try TemporaryDirectory(prefix: "penstock-sample")
     var options = JournalOptions(
       gatewayID: "gw-1", routeName: "telemetry",
       sinks: [JournalSink(name: "central"), JournalSink(name: "lab", required: false)])
@@ -41,15 +41,16 @@ struct SampleJournal: ~Copyable {
     environment.allowsUnsafeFilesystem = true
     journal = try Journal.open(
       path: directory.path + "/telemetry.journal", options: options, environment: environment)
+    self.directory = directory
   }
 
-  mutating func append(
+  func append(
     topic: String, id: String = "", payload: String, flags: RecordFlags = [],
     properties: [UInt8] = []
   ) throws {
     var flags = flags
     flags.qualityOfService = .atLeastOnce
-    _ = try journal?.writer.append(
+    _ = try journal.writer.append(
       RecordDraft(
         flags: flags, idHash: MessageIDHash(high: 1, low: 2), payloadDigest: 3,
         idText: id.isEmpty ? .absent : .stored, receivedMonotonic: clock.monotonic()),
@@ -57,21 +58,21 @@ struct SampleJournal: ~Copyable {
       payload: Array(payload.utf8).span)
   }
 
-  mutating func refuse(topic: String) throws {
-    _ = try journal?.writer.appendRefusal(
+  func refuse(topic: String) throws {
+    _ = try journal.writer.appendRefusal(
       topic: Array(topic.utf8).span, received: clock.monotonic())
   }
 
-  mutating func commit() throws { _ = try journal?.writer.commit() }
+  func commit() throws { _ = try journal.writer.commit() }
 
   func acknowledge(_ sink: Int, through sequence: UInt64) {
-    journal?.state.acknowledge(sink, through: Sequence(sequence))
+    journal.state.acknowledge(sink, through: Sequence(sequence))
   }
 
-  mutating func close() throws { try journal?.writer.close() }
+  func close() throws { try journal.writer.close() }
 
   /// Five data records, one of them binary, and two refused messages; `central` has got three.
-  mutating func fill() throws {
+  func fill() throws {
     var properties: [UInt8] = []
     MQTTPropertyWriter.appendUserProperty(
       name: "line".utf8.span, value: "north".utf8.span, to: &properties)

@@ -78,12 +78,15 @@ struct JournalLiveTests {
   @Test("verify and export beside a writer whose ring turns find no damage and no hole")
   func beside() throws {
     let load = try Load(pause: 0, payload: 900_000)
-    var laps = 0
-    for _ in 0..<4 {
+    var seenAtWork = false
+    // Until the region of 8 MiB has been written three times.
+    var rounds = 0
+    while try rounds < 3 || load.committed() * 90_000 < 24 << 20 {
+      rounds += 1
       let verify = try Command("journal", "verify", "--json", load.path)
       #expect(verify.code == 0, "\(verify.output)\(verify.error)")
       #expect(verify.output.contains(#""corrupt_records":0"#), "\(verify.output)")
-      laps += verify.output.contains(#""live":true"#) ? 1 : 0
+      if verify.output.contains(#""live":true"#) { seenAtWork = true }
       let export = try Command("journal", "list", "--json", load.path)
       #expect(export.code == 0, "\(export.error)")
       var next: UInt64?
@@ -97,10 +100,8 @@ struct JournalLiveTests {
         next = sequence.map { $0 + 1 }
       }
     }
-    #expect(laps > 0, "the file was in use and nobody noticed")
-    let before = try load.committed()
+    #expect(seenAtWork, "the file was in use and nobody noticed")
     try load.stop()
-    #expect(before * 90_000 > 16 << 20, "the ring has turned: \(before) records")
   }
 
   @Test("tail -f shows every record once as it is committed, and ends with 0 on SIGINT")

@@ -8,8 +8,8 @@ enum RecordRow {
 
   /// What the letters under FLAGS mean, for the commands' help.
   static let legend = """
-    Flags: the QoS the message came with (0, 1, 2), J valid JSON, R retained, ? the gateway's clock \
-    was not synchronised when it came.
+    Flags: the QoS the message came with (0, 1, 2), J valid JSON, R retained, ? the gateway's \
+    clock was not synchronised when it came.
     """
 
   static func text(_ item: JournalItem, _ bytes: Span<UInt8>) -> String {

@@ -69,7 +69,9 @@ let package = Package(
 
     // Words and the operating system.
     module("GatewayCore"),
-    module("Platform", ["CLinux", "GatewayCore"]),
+    .target(
+      name: "Platform", dependencies: ["CLinux", "GatewayCore"],
+      swiftSettings: settings + sabotage),
     module("JSONScanning", ["GatewayCore"]),
     module("Mosquitto", ["CMosquitto", "GatewayCore", "Platform", logging]),
 
@@ -161,7 +163,16 @@ let package = Package(
       name: "IntegrationTests",
       dependencies: [
         "Audit", "Envelope", "GatewayCore", "JSONScanning", "Mosquitto", "Observability",
-        "Platform", "RingJournal", "TestSupport", "penstock", logging,
+        "Platform", "PumpTelemetry", "RingJournal", "TestSupport", "penstock", logging,
+      ],
+      swiftSettings: settings + sabotage),
+    // Real disks that fail: loop mounts, power cuts, injected errors. The C header is theirs alone.
+    .systemLibrary(name: "CFilesystemFaults", path: "Tests/CFilesystemFaults"),
+    .testTarget(
+      name: "PowerTests",
+      dependencies: [
+        "Audit", "CFilesystemFaults", "GatewayCore", "Platform", "PumpTelemetry", "TestSupport",
+        "penstock",
       ],
       swiftSettings: settings),
     .testTarget(
@@ -169,8 +180,8 @@ let package = Package(
     // Interposes malloc: for tests and benchmarks, never below a product.
     .target(name: "CAllocationCounter", cSettings: [.unsafeFlags(["-O2"])]),
     module("AllocationCounting", ["CAllocationCounter"]),
-    // A disk that misbehaves, a model that knows what must be there, and the program that plays both
-    // against each other: no product.
+    // A disk that misbehaves, a model that knows what must be there, and the program that plays
+    // both against each other: no product.
     .target(
       name: "JournalSimulation", dependencies: ["GatewayCore", "Platform", "RingJournal"],
       path: "Tests/JournalSimulation", swiftSettings: settings),

@@ -30,6 +30,11 @@ need curl curl
 need prometheus promtool
 need systemd systemd-analyze
 need strace strace
+need faketime faketime
+need mount losetup
+need e2fsprogs mkfs.ext4
+need xfsprogs mkfs.xfs
+need fiu-utils fiu-run
 
 if [ -z "$missing" ]; then
   echo "nothing to install"

@@ -31,10 +31,11 @@ package struct AgentProcess: ~Copyable, Sendable {
   /// Keeps configuration, log and journal when the owner goes.
   package mutating func keepDirectory() { directory.isKept = true }
 
-  /// Starts the agent and returns at once: it recovers and connects in its own time.
-  package mutating func start() throws(AgentError) {
+  /// Starts the agent and returns at once: it recovers and connects in its own time. `more`: added
+  /// to the environment for this life alone.
+  package mutating func start(environment more: [String: String] = [:]) throws(AgentError) {
     precondition(process == nil, "an agent is stopped before it is started again")
-    var variables = environment
+    var variables = environment.merging(more) { $1 }
     variables["PATH"] = Environment.value(of: "PATH") ?? "/usr/bin:/bin"
     startCount += 1
     do throws(SystemError) {
@@ -59,6 +60,23 @@ package struct AgentProcess: ~Copyable, Sendable {
     // An agent that ended by itself before our signal has a story to tell.
     guard status == .killed(signal: SIGKILL) else { throw endedByItself(status) }
   }
+
+  /// Waits for the SIGKILL that the agent was told to send itself; false after `limit`, and it runs
+  /// on. Throws when it ended in another way.
+  package mutating func waitForKill(atMost limit: Duration) throws(AgentError) -> Bool {
+    let status: ChildProcess.ExitStatus?
+    do throws(SystemError) {
+      status = try process?.wait(atMost: limit) ?? nil
+    } catch {
+      throw AgentError(detail: error.description, log: logTail)
+    }
+    guard let status else { return false }
+    guard status == .killed(signal: SIGKILL) else { throw endedByItself(status) }
+    process = nil
+    return true
+  }
+
+  package func send(signal: Int32) { process?.send(signal: signal) }
 
   /// SIGTERM: stop reading, commit, deliver what fits, close. The exit code must be 0.
   package mutating func stop(timeout: Duration = .seconds(30)) throws(AgentError) {

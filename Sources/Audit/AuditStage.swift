@@ -21,6 +21,8 @@ package struct StageOptions: Sendable, Hashable {
   package var journalSize = "64MiB"
   package var maxInFlight = 16
   package var batchMaxRecords = 500
+  /// See `SimulationOptions.noteByteCount`.
+  package var noteByteCount = 0
 
   package init(executable: String) { self.executable = executable }
 }
@@ -89,6 +91,7 @@ package struct AuditStage: ~Copyable {
     simulation.run = .random()
     simulation.rate = Double(options.rate)
     simulation.repeatShare = options.repeatShare
+    simulation.noteByteCount = options.noteByteCount
     return simulation
   }
 

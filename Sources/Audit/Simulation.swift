@@ -24,6 +24,9 @@ package struct SimulationOptions: Sendable {
   package var rate: Double?
   /// Of the new messages, how many are followed by a repeated send: 0 ... 1.
   package var repeatShare = 0.0
+  /// Every eighth event of a pump carries a note of this many bytes: a ring fills sooner, with
+  /// commit groups of many sizes.
+  package var noteByteCount = 0
   /// A new-asset event of each pump comes first.
   package var announces = true
   /// New messages in all; nil: no limit.

@@ -157,6 +157,7 @@ final class SimulationSender: MosquittoHandler {
     case .event(let kind, let pump):
       payload.removeAll(keepingCapacity: true)
       let counter = fleet.appendEvent(kind, pump: pump, at: Clock.wall(), to: &payload)
+      if options.noteByteCount > 0, counter.isMultiple(of: 8) { appendNote() }
       outbox.add(
         SimulationOutbox.Message(
           topic: fleet.topic(of: kind, pump: pump),
@@ -167,6 +168,14 @@ final class SimulationSender: MosquittoHandler {
       outbox.addAgain(back: back)
       counts.repeated += 1
     }
+  }
+
+  /// One more member of the event that `payload` holds.
+  private func appendNote() {
+    payload.removeLast()
+    payload += ",\"note\":\"".utf8
+    payload += repeatElement(UInt8(ascii: "x"), count: options.noteByteCount)
+    payload += "\"}".utf8
   }
 
   private func rest(_ pause: Duration) {

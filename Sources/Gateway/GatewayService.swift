@@ -39,6 +39,7 @@ package struct GatewayService: Sendable {
   ///   or failed. Nothing is acknowledged after a failure.
   package func run() async throws {
     try checkDataDirectory()
+    try checkDescriptors()
     if sabotage != .none {
       logger.critical(
         "A PROMISE IS BROKEN ON PURPOSE: this process is a negative control of the tests",
@@ -89,6 +90,24 @@ package struct GatewayService: Sendable {
         "the data directory \(path) is not a mount point although data_directory_is_mount is true: "
           + "mount the card, or set it to false")
     }
+  }
+}
+
+extension GatewayService {
+  /// Of the runtime, the pages and systemd's socket; an ingest half (journal, wake-up, connection);
+  /// a sink (journal, wake-up, connection). Measured: 24 are enough for one of each.
+  private static let descriptorCounts = (base: 16, route: 4, sink: 4)
+
+  /// Too few are better told now than by an event loop that traps, or at the first dead letter.
+  private func checkDescriptors() throws {
+    let counts = Self.descriptorCounts
+    let needed =
+      counts.base + counts.route * options.routes.count
+      + counts.sink * options.routes.reduce(0) { $0 + $1.sinks.count }
+    guard let limit = descriptorCountMax, limit < needed else { return }
+    throw GatewayError(
+      "this process may have \(limit) files open, the configuration needs \(needed): raise "
+        + "LimitNOFILE in the unit, or ulimit -n")
   }
 }
 

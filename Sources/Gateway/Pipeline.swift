@@ -8,6 +8,7 @@ import Mosquitto
 import Platform
 import RingJournal
 import ServiceLifecycle
+import Synchronization
 import Upstream
 
 /// One route, from broker to destinations. This is the picture:
@@ -37,6 +38,51 @@ package struct Pipeline: Service {
     let control: IngestControl
     let sinks: [SinkControl]
     let deadLetters: DeadLetterStore
+  }
+
+  /// The time in which the ingest thread opens the journal and nobody else has anything of it yet:
+  /// what a shutdown or the failure of another route has to say to it.
+  private final class Opening: Sendable {
+    private struct Contents {
+      var isCancelled = false
+      var isAbandoned = false
+      var control: IngestControl?
+    }
+
+    private let contents = Mutex(Contents())
+
+    /// Whether a creation is to be cut short.
+    var isCancelled: Bool { contents.withLock { $0.isCancelled } }
+
+    /// The one announcement; nil when it does not come, or when nobody waits for it any more.
+    func first(of announcements: AsyncStream<Opened>) async -> Opened? {
+      let opened = await withGracefulShutdownHandler {
+        await announcements.first { _ in true }
+      } onGracefulShutdown: {
+        self.contents.withLock { $0.isCancelled = true }
+      }
+      if opened == nil { abandon() }
+      return opened
+    }
+
+    /// The thread has what it is steered by.
+    func register(_ control: IngestControl) {
+      let isAbandoned = contents.withLock { contents in
+        contents.control = control
+        return contents.isAbandoned
+      }
+      if isAbandoned { control.advance(to: .close) }
+    }
+
+    /// A cancelled task gets no announcement: the thread must not wait for somebody to steer it.
+    private func abandon() {
+      let control = contents.withLock { contents in
+        contents.isCancelled = true
+        contents.isAbandoned = true
+        return contents.control
+      }
+      control?.advance(to: .close)
+    }
   }
 
   private let gateway: GatewayOptions
@@ -74,12 +120,15 @@ package struct Pipeline: Service {
   package func run() async throws {
     let (announcements, announce) = AsyncStream<Opened>.makeStream(
       bufferingPolicy: .bufferingNewest(1))
+    let opening = Opening()
     try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask {
         defer { announce.finish() }
-        try await Thread.run(name: "in:\(route.name)") { try ingest { announce.yield($0) } }
+        try await Thread.run(name: "in:\(route.name)") {
+          try ingest(opening) { announce.yield($0) }
+        }
       }
-      guard let opened = await announcements.first(where: { _ in true }) else {
+      guard let opened = await opening.first(of: announcements) else {
         // The journal did not open; the thread's error says why.
         return try await group.waitForAll()
       }
@@ -121,7 +170,7 @@ package struct Pipeline: Service {
 
   // MARK: - The ingest thread
 
-  private func ingest(_ announce: (Opened) -> Void) throws {
+  private func ingest(_ phase: Opening, _ announce: (Opened) -> Void) throws {
     let deduplication = route.ingest.deduplication
     var rebuild = WindowRebuild(
       DeduplicationWindow(
@@ -131,27 +180,37 @@ package struct Pipeline: Service {
     var recoveredCount: UInt64 = 0
     let opening = (monotonic: lastProgress, wall: Clock.wall())
     status.report(ingestStage, StageState(.recovering))
-    let opened = try Journal.open(
-      path: route.journalPath, options: route.journal, environment: .posix,
-      progress: { progress in
-        let now = Clock.monotonic()
-        guard now.since(lastProgress) >= .seconds(1) else { return }
-        lastProgress = now
-        let state = "\(progress.written) of \(progress.total) written"
-        status.report(ingestStage, StageState(.creating, state))
-        logger.notice("creating the journal", metadata: ["journal.progress": "\(state)"])
-      },
-      recovered: { record, _ in
-        recoveredCount += 1
-        if recoveredCount.isMultiple(of: 256) {
+    let opened: OpenedJournal
+    do throws(JournalError) {
+      opened = try Journal.open(
+        path: route.journalPath, options: route.journal, environment: environment,
+        progress: { progress in
           let now = Clock.monotonic()
-          if now.since(lastProgress) >= .seconds(1) {
-            lastProgress = now
-            status.progress(ingestStage)
+          guard now.since(lastProgress) >= .seconds(1) else { return }
+          lastProgress = now
+          let state = "\(progress.written) of \(progress.total) written"
+          status.report(ingestStage, StageState(.creating, state))
+          logger.notice("creating the journal", metadata: ["journal.progress": "\(state)"])
+        },
+        isCancelled: { phase.isCancelled },
+        recovered: { record, _ in
+          recoveredCount += 1
+          if recoveredCount.isMultiple(of: 256) {
+            let now = Clock.monotonic()
+            if now.since(lastProgress) >= .seconds(1) {
+              lastProgress = now
+              status.progress(ingestStage)
+            }
           }
-        }
-        remember(record, in: &rebuild, opening: opening)
-      })
+          remember(record, in: &rebuild, opening: opening)
+        })
+    } catch {
+      // A shutdown in the middle of a creation: nothing is open, nothing is left behind.
+      guard error.code == .cancelled else { throw error }
+      logger.notice("stopped before the journal was created")
+      status.report(ingestStage, StageState(.stopped))
+      return
+    }
     var window = rebuild.finish()
     window.commit()
     log(opened.report, rememberedIDCount: window.count)
@@ -162,10 +221,11 @@ package struct Pipeline: Service {
       let until = Clock.monotonic() + Self.drainLimit
       for sink in sinks { sink.advance(to: .drain(until: until)) }
     }
+    phase.register(control)
     let deadLetters = DeadLetterStore(
       path: route.deadLetterPath, gatewayID: gateway.gatewayID, routeName: route.name,
       capacity: route.sinks.map(\.deadLetterCapacity).max() ?? JournalOptions.capacityMin,
-      commitByteCountMax: route.journal.commitByteCountMax, environment: .posix)
+      commitByteCountMax: route.journal.commitByteCountMax, environment: environment)
     announce(
       Opened(
         journal: journal, id: writer.identity.id, epoch: writer.epoch, control: control,
@@ -212,6 +272,14 @@ package struct Pipeline: Service {
 
   private var subscriptionPath: String {
     "\(gateway.dataDirectory)/\(route.name).subscriptions"
+  }
+
+  private var environment: JournalEnvironment {
+    var environment = JournalEnvironment.posix
+    #if PENSTOCK_SABOTAGE
+      if sabotage == .noSync { environment.isSyncDisabled = true }
+    #endif
+    return environment
   }
 
   private func log(_ report: RecoveryReport, rememberedIDCount: Int) {

@@ -2,7 +2,7 @@
 // number and one unit, nothing between them. KiB, MiB and GiB are powers of 1024; kB, MB and GB
 // of 1000.
 
-import GatewayCore
+package import GatewayCore
 
 enum Quantity {
   private static let durationUnits: [(name: String, nanoseconds: Int64)] = [
@@ -62,5 +62,16 @@ enum Quantity {
     let (product, overflow) = count.multipliedReportingOverflow(by: factor)
     if overflow { throw Rejection("is too large") }
     return product
+  }
+}
+
+extension ByteCount {
+  /// A size as configuration files and commands write it: `256KiB`, `16MB`; nil for anything else.
+  package init?(text: String) {
+    do throws(Rejection) {
+      self = try Quantity.byteCount(text)
+    } catch {
+      return nil
+    }
   }
 }

@@ -25,6 +25,11 @@ package enum Hexadecimal {
     }
   }
 
+  /// The value of one digit as `text` writes it; nil for any other byte, upper case too.
+  package static func value(ofLowerCase digit: UInt8) -> UInt8? {
+    (UInt8(ascii: "A")...UInt8(ascii: "F")).contains(digit) ? nil : value(of: digit)
+  }
+
   private static func digit(_ nibble: UInt8) -> Unicode.Scalar {
     Unicode.Scalar(nibble < 10 ? UInt8(ascii: "0") + nibble : UInt8(ascii: "a") + nibble - 10)
   }

@@ -10,11 +10,12 @@ package struct JournalID: Hashable, Sendable, CustomStringConvertible {
   }
 
   /// A fresh random identity.
-  package static func random() -> JournalID {
-    var generator = SystemRandomNumberGenerator()
-    return JournalID(
-      high: (generator.next() & 0xffff_ffff_ffff_0fff) | 0x4000,
-      low: (generator.next() & 0x3fff_ffff_ffff_ffff) | 0x8000_0000_0000_0000)
+  package static func random(
+    _ next: () -> UInt64 = { .random(in: .min ... .max) }
+  ) -> JournalID {
+    JournalID(
+      high: (next() & 0xffff_ffff_ffff_0fff) | 0x4000,
+      low: (next() & 0x3fff_ffff_ffff_ffff) | 0x8000_0000_0000_0000)
   }
 
   /// Accepts exactly the form that `description` prints.
@@ -28,7 +29,7 @@ package struct JournalID: Hashable, Sendable, CustomStringConvertible {
         guard byte == UInt8(ascii: "-") else { return nil }
         continue
       }
-      guard let nibble = Hexadecimal.value(of: byte) else { return nil }
+      guard let nibble = Hexadecimal.value(ofLowerCase: byte) else { return nil }
       if nibbles < 16 {
         words.0 = words.0 << 4 | UInt64(nibble)
       } else {
@@ -57,14 +58,17 @@ package struct Epoch: RawRepresentable, Hashable, Sendable, CustomStringConverti
 
   package init(rawValue: UInt64) { self.rawValue = rawValue }
 
-  package static func random() -> Epoch { Epoch(rawValue: .random(in: 1...UInt64.max)) }
+  /// Never 0.
+  package static func random(_ next: () -> UInt64 = { .random(in: .min ... .max) }) -> Epoch {
+    Epoch(rawValue: max(next(), 1))
+  }
 
   /// Accepts exactly the 16 hexadecimal digits that `description` prints.
   package init?(_ text: some StringProtocol) {
     guard text.utf8.count == 16 else { return nil }
     var value: UInt64 = 0
     for byte in text.utf8 {
-      guard let nibble = Hexadecimal.value(of: byte) else { return nil }
+      guard let nibble = Hexadecimal.value(ofLowerCase: byte) else { return nil }
       value = value << 4 | UInt64(nibble)
     }
     self.init(rawValue: value)

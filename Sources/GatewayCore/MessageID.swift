@@ -25,9 +25,8 @@ package struct HashKey: Hashable, Sendable, CustomStringConvertible, CustomDebug
     self.low = low
   }
 
-  package static func random() -> HashKey {
-    var generator = SystemRandomNumberGenerator()
-    return HashKey(high: generator.next(), low: generator.next())
+  package static func random(_ next: () -> UInt64) -> HashKey {
+    HashKey(high: next(), low: next())
   }
 
   package var description: String { "HashKey(secret)" }

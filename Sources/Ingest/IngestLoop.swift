@@ -304,8 +304,10 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     #endif
     try commitOpenGroup()
     precondition(intake.openRecordCount == 0, "a PUBACK leaves only after the commit")
+    Failpoint.ingestBeforeRelease.reach()
     try connection.releaseAcknowledgements(committed: held)
     intake.released()
+    Failpoint.ingestAfterRelease.reach()
     let now = Clock.monotonic()
     if let oldest { metrics.pubackDelay.recordNanoseconds(now.since(oldest).nanoseconds) }
     publishGauges(now: now)

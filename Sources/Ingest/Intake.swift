@@ -307,6 +307,7 @@ package final class Intake: MosquittoHandler {
         draft, topic: topic, idText: storedText.span, properties: properties, payload: payload)
       {
       case .appended:
+        Failpoint.ingestAfterAppend.reach()
         window.insert(hash, digest: identity.digest, at: message.received)
         count(kind, reason)
         return

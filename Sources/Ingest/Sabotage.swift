@@ -7,7 +7,11 @@ package enum Sabotage: String, Sendable, CaseIterable {
   case acknowledgeBeforeCommit = "ack-before-commit"
   /// Nothing is recognised as a duplicate: the audit must find duplicates.
   case noDeduplication = "no-dedup"
+  /// Commits do not sync: the power-cut tests must find losses.
+  case noSync = "no-sync"
 
-  /// The environment variable that chooses one.
-  package static let variable = "PENSTOCK_TEST_SABOTAGE"
+  #if PENSTOCK_SABOTAGE
+    /// The environment variable that chooses one.
+    package static let variable = "PENSTOCK_TEST_SABOTAGE"
+  #endif
 }

@@ -6,6 +6,7 @@
 import CMosquitto
 import GatewayCore
 import Glibc
+import Platform
 
 /// Owns one handle for one connection. Used on one thread.
 @safe
@@ -133,6 +134,7 @@ final class LibraryHandle {
     let corked = isCorked ? socket : nil
     if let corked { LibraryHandle.setCork(corked, 1) }
     let result = unsafe perform { unsafe mosquitto_loop_write($0, 1) }
+    if isCorked { Failpoint.flushBeforeUncork.reach() }
     // Not when the library has closed it meanwhile: the number may already be another file's.
     if let corked, socket == corked { LibraryHandle.setCork(corked, 0) }
     return result

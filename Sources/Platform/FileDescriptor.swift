@@ -103,3 +103,13 @@ package enum File {
     return slash == path.utf8.startIndex ? "/" : String(path[..<slash])
   }
 }
+
+/// How many descriptors this process may have open at a time (getrlimit(2), RLIMIT_NOFILE, soft);
+/// nil when the system does not say. No limit is a very large number.
+package var descriptorCountMax: Int? {
+  var limit = rlimit()
+  guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else {
+    return nil
+  }
+  return Int(clamping: limit.rlim_cur)
+}

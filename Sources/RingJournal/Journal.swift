@@ -17,20 +17,22 @@ package struct OpenedJournal: ~Copyable, Sendable {
 package enum Journal {
   /// Opens the journal at `path`, creating it first when this is a first start.
   ///
-  /// `progress` is called while a new file is zero-filled. `recovered` is called for the records
-  /// that are still in the file, in ascending sequence order, each once, before this returns; it
-  /// may also get records that were released just before the stop. The bytes are lent for the call.
+  /// `progress` is called while a new file is zero-filled; `isCancelled` is asked as often, and
+  /// when it answers true the unfinished file is removed and `cancelled` thrown. `recovered` is
+  /// called for the records that are still in the file, in ascending sequence order, each once,
+  /// before this returns; it may also get records that were released just before the stop. The
+  /// bytes are lent for the call.
   ///
   /// Blocks for as long as reading the ring takes; a thread that reads ahead ends before this
   /// returns. Reads at most 1.1 × the scanned part, holds at most 8 MiB (and, when a group is
   /// larger than 1 MiB, twice that group) besides the index.
   package static func open(
     path: String, options: JournalOptions, environment: JournalEnvironment = .posix,
-    progress: (CreateProgress) -> Void = { _ in },
+    progress: (CreateProgress) -> Void = { _ in }, isCancelled: () -> Bool = { false },
     recovered: (JournalRecord, Span<UInt8>) -> Void = { _, _ in }
   ) throws(JournalError) -> OpenedJournal {
     try JournalOpening(path: path, options: options, environment: environment)
-      .run(progress: progress, recovered: recovered)
+      .run(progress: progress, isCancelled: isCancelled, recovered: recovered)
   }
 }
 
@@ -54,17 +56,19 @@ struct JournalOpening {
   /// 7 decide, 8 copy aside, 9 superblock of the new epoch (whose sync also settles what a volatile
   /// disk cache may still hold of the last group).
   consuming func run(
-    progress: (CreateProgress) -> Void, recovered: (JournalRecord, Span<UInt8>) -> Void
+    progress: (CreateProgress) -> Void, isCancelled: () -> Bool,
+    recovered: (JournalRecord, Span<UInt8>) -> Void
   ) throws(JournalError) -> OpenedJournal {
     let start = environment.clock.monotonic()
     let volume = try checkedVolume()
-    let file = try openOrCreate(volume, progress: progress)
-    let blocks = try ControlBlocks.read(file, path: path, spacing: environment.spacing)
+    let file = try openOrCreate(volume, progress: progress, isCancelled: isCancelled)
+    let blocks = try ControlBlocks.read(file, path: path, environment: environment)
     let identity = blocks.identity
     try check(identity, file: file)
     let layout = JournalLayout(
       capacity: ByteCount(identity.capacity), spacing: environment.spacing)
     let (scan, plan, cursors) = try scanned(blocks, layout: layout, recovered: recovered)
+    Failpoint.recoveryAfterScan.reach()
     describe(scan, plan, blocks, cursors)
     if !plan.corrupt.isEmpty { copyAside(plan.corrupt, from: file) }
     let commitMax = min(options.commitByteCountMax.rawValue, layout.groupByteCountMax)
@@ -82,6 +86,7 @@ struct JournalOpening {
     var writer = makeWriter(
       file, state, plan, scan, blocks, groupByteCount: groupMax, volume: volume,
       hasNewTable: cursors.hasChanged)
+    Failpoint.recoveryBeforeEpoch.reach()
     try writer.beginEpoch(repairing: blocks)
     report.duration = environment.clock.monotonic().since(start)
     return OpenedJournal(writer: writer, state: state, report: report)
@@ -136,7 +141,7 @@ struct JournalOpening {
   }
 
   private mutating func openOrCreate(
-    _ volume: VolumeFacts, progress: (CreateProgress) -> Void
+    _ volume: VolumeFacts, progress: (CreateProgress) -> Void, isCancelled: () -> Bool
   ) throws(JournalError) -> any DiskFile {
     let disk = environment.disk
     guard disk.exists(path) else {
@@ -144,7 +149,7 @@ struct JournalOpening {
       try JournalCreate.checkFirstStart(
         path: path, routeName: options.routeName, disk: disk)
       report.isCreated = true
-      return try create(volume, progress: progress)
+      return try create(volume, progress: progress, isCancelled: isCancelled)
     }
     var isLocked = false
     do throws(SystemError) {
@@ -170,7 +175,7 @@ struct JournalOpening {
   }
 
   private func create(
-    _ volume: VolumeFacts, progress: (CreateProgress) -> Void
+    _ volume: VolumeFacts, progress: (CreateProgress) -> Void, isCancelled: () -> Bool
   ) throws(JournalError) -> any DiskFile {
     let capacity = options.capacity.rawValue / Block.byteCount * Block.byteCount
     let layout = JournalLayout(capacity: ByteCount(capacity), spacing: environment.spacing)
@@ -187,10 +192,13 @@ struct JournalOpening {
         "journal.commit.max_bytes is at most an eighth of the data region, "
           + "\(ByteCount(layout.groupByteCountMax)) for a ring of this size")
     }
+    let random = environment.random
     let identity = Identity(
-      id: .random(), checksumSeed: .random(in: 1...UInt32.max),
-      createdAt: environment.clock.wall(), capacity: capacity, hashKey: .random(), previous: nil,
-      dataStart: layout.dataStart, gatewayID: options.gatewayID, routeName: options.routeName)
+      id: .random(random),
+      checksumSeed: max(UInt32(truncatingIfNeeded: random()), 1),
+      createdAt: environment.clock.wall(), capacity: capacity,
+      hashKey: .random(random), previous: options.previous, dataStart: layout.dataStart,
+      gatewayID: options.gatewayID, routeName: options.routeName)
     var superblock = Superblock(
       headOffset: layout.dataStart,
       highWater: layout.dataStart + layout.superblockEveryByteCount)
@@ -201,7 +209,8 @@ struct JournalOpening {
     }
     return try JournalCreate.create(
       path: path, identity: identity, superblock: superblock, layout: layout,
-      disk: environment.disk, freeByteCount: volume.freeByteCount, progress: progress)
+      disk: environment.disk, freeByteCount: volume.freeByteCount, progress: progress,
+      isCancelled: isCancelled)
   }
 
   private mutating func check(
@@ -219,25 +228,11 @@ struct JournalOpening {
         "\(path) belongs to route \(identity.routeName), not \(options.routeName); rename the "
           + "route back, or move the file away to begin a new journal")
     }
-    let byteCount: Int
-    do throws(SystemError) {
-      byteCount = try file.byteCount()
-    } catch {
-      throw JournalError(.openFailed, "the size of \(path) cannot be read", cause: error)
-    }
-    guard byteCount >= identity.capacity else {
-      throw JournalError(
-        .truncated,
-        "\(path) has \(byteCount) bytes of \(identity.capacity): it was cut short, as by an "
-          + "incomplete copy; restore the whole file")
-    }
-    guard identity.dataStart == 4 * environment.spacing else {
-      throw JournalError(.foreign, "\(path) has its data region elsewhere; it is not of format 1")
-    }
+    try identity.checkSize(of: file, path: path, spacing: environment.spacing)
     if identity.capacity != options.capacity.rawValue {
       report.warnings.append(
         "\(path) has \(ByteCount(identity.capacity)), configured are \(options.capacity): "
-          + "the file's size holds; for another size move it away once all is delivered"
+          + "the file's size holds; 'penstock journal resize' changes it"
       )
     }
   }

@@ -1,4 +1,5 @@
 import GatewayCore
+import Glibc
 import Platform
 
 /// Creates a journal file so that after a crash there is either none or a whole one: temporary
@@ -74,9 +75,12 @@ enum JournalCreate {
   }
 
   /// Creates the file and returns it, locked. Removes the temporary file when it fails.
+  /// - Parameter content: writes what is in it from the start, before the control blocks.
   static func create(
     path: String, identity: Identity, superblock: Superblock, layout: JournalLayout,
-    disk: any Disk, freeByteCount: Int, progress: (CreateProgress) -> Void
+    disk: any Disk, freeByteCount: Int, progress: (CreateProgress) -> Void,
+    isCancelled: () -> Bool,
+    content: (any DiskFile, inout Superblock) throws(SystemError) -> Void = { _, _ in }
   ) throws(JournalError) -> any DiskFile {
     guard freeByteCount >= layout.capacity else {
       throw JournalError(
@@ -89,10 +93,14 @@ enum JournalCreate {
       let file = try disk.open(temporary, .create)
       do throws(SystemError) {
         guard try file.lock() else { throw SystemError("flock \(temporary)") }
-        try fill(file, layout: layout, progress: progress)
+        try fill(file, layout: layout, progress: progress, isCancelled: isCancelled)
+        var superblock = superblock
+        try content(file, &superblock)
         try writeControlBlocks(file, identity, superblock, layout)
         try file.fullSync()
+        Failpoint.createBeforeRename.reach()
         try disk.rename(temporary, to: path)
+        Failpoint.createAfterRename.reach()
         try disk.syncDirectory(of: path)
         return file
       } catch {
@@ -102,6 +110,9 @@ enum JournalCreate {
         throw error
       }
     } catch {
+      if error.code == ECANCELED {
+        throw JournalError(.cancelled, "the creation of \(path) was cut short; start again")
+      }
       throw JournalError(
         .createFailed, "\(path) could not be created; check space and permissions", cause: error)
     }
@@ -111,18 +122,21 @@ enum JournalCreate {
   private static let syncEveryByteCount = 32 << 20
 
   private static func fill(
-    _ file: any DiskFile, layout: JournalLayout, progress: (CreateProgress) -> Void
+    _ file: any DiskFile, layout: JournalLayout, progress: (CreateProgress) -> Void,
+    isCancelled: () -> Bool
   ) throws(SystemError) {
     let zeros = AlignedBuffer(count: min(fillByteCount, layout.capacity))
     var offset = 0
     var unsynced = 0
     while offset < layout.capacity {
+      if isCancelled() { throw SystemError("create", code: ECANCELED) }
       let count = min(zeros.count, layout.capacity - offset)
       try zeros.withBytes(0..<count) { bytes throws(SystemError) in
         try file.write(bytes, at: offset)
       }
       offset += count
       unsynced += count
+      Failpoint.createMidFill.reach()
       if unsynced >= syncEveryByteCount {
         try file.dataSync()
         unsynced = 0
@@ -145,7 +159,7 @@ enum JournalCreate {
     var block = AlignedBuffer(count: Block.byteCount)
     for slot in 0..<2 {
       var superblock = superblock
-      superblock.generation = UInt64(slot + 1)
+      superblock.generation += UInt64(slot + 1)
       block.withMutableBytes(0..<Block.byteCount) {
         superblock.encode(identity: identity, into: &$0)
       }

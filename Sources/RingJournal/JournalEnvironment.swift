@@ -24,9 +24,15 @@ package struct JournalEnvironment: Sendable {
   package var disk: any Disk
   package var clock: any JournalClock
   package var bootID: BootID
+  /// Where identities, keys and epochs come from. Tests give a seeded sequence, so that equal seeds
+  /// are equal files.
+  package var random: @Sendable () -> UInt64 = { .random(in: .min ... .max) }
 
   /// Test only. Negative control: nothing is ever synced, so a crash must lose records.
   package var isSyncDisabled = false
+  /// Test only. Negative control: checksums are computed, but every comparison says yes, so damage
+  /// must be delivered.
+  package var isVerificationDisabled = false
   /// Test only. tmpfs is good enough to test on.
   package var allowsUnsafeFilesystem = false
   /// Test only. A small ring that turns often.

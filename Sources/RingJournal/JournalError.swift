@@ -5,8 +5,10 @@ package struct JournalError: Error, Sendable, CustomStringConvertible {
   package struct Code: Hashable, Sendable, CustomStringConvertible {
     private enum Value: String {
       case badOptions, locked, unsafeFilesystem, notEnoughSpace, directoryNotEmpty, journalMissing
+      case alreadyThere, sinksUnknown
       case wrongGateway, wrongRoute, foreign, zeros, truncated, newerVersion, damaged
-      case recordTooLarge, readFailed, writeFailed, poisoned, closed, createFailed, openFailed
+      case recordTooLarge, readFailed, writeFailed, poisoned, closed, createFailed, openFailed,
+        cancelled
     }
     private let value: Value
     package var description: String { value.rawValue }
@@ -24,6 +26,10 @@ package struct JournalError: Error, Sendable, CustomStringConvertible {
     package static let journalMissing = Code(value: .journalMissing)
     package static let wrongGateway = Code(value: .wrongGateway)
     package static let wrongRoute = Code(value: .wrongRoute)
+    /// A file is where one should be created.
+    package static let alreadyThere = Code(value: .alreadyThere)
+    /// The file does not say which sinks it has.
+    package static let sinksUnknown = Code(value: .sinksUnknown)
     /// Not a journal of ours.
     package static let foreign = Code(value: .foreign)
     package static let zeros = Code(value: .zeros)
@@ -39,6 +45,8 @@ package struct JournalError: Error, Sendable, CustomStringConvertible {
     package static let closed = Code(value: .closed)
     package static let createFailed = Code(value: .createFailed)
     package static let openFailed = Code(value: .openFailed)
+    /// The caller has changed its mind; nothing is left behind.
+    package static let cancelled = Code(value: .cancelled)
   }
 
   package let code: Code

@@ -14,14 +14,12 @@ extension JournalOpening {
       throw JournalError(.openFailed, "\(path) cannot be opened for reading", cause: error)
     }
     var scan = RecoveryScan(
-      file: file, identity: blocks.identity, layout: layout, boot: environment.bootID,
-      hint: blocks.superblock,
-      size: environment.scanChunkByteCount.map { .chunks(of: $0) } ?? ScanSize())
+      file: file, blocks: blocks, layout: layout, environment: environment)
     scan.run(recovered)
     let cursors = CursorTable(
-      sinks: options.sinks, superblock: blocks.superblock, newest: scan.result.newest)
+      sinks: options.sinks, blocks: blocks, newest: scan.result.newestHeader)
     let plan = planRecovery(
-      scan.result, superblock: blocks.superblock, floor: cursors.floor, layout: layout)
+      scan.result, blocks: blocks, floor: cursors.floor, layout: layout)
     scan.visitRest(of: plan.kept, recovered)
     return (scan.result, plan, cursors)
   }
@@ -32,9 +30,10 @@ extension JournalOpening {
     report.wasCleanStop = blocks.superblock?.isCleanStop ?? false
     report.keptGroupCount = plan.kept.count
     report.keptRecordCount = plan.kept.reduce(0) { $0 + UInt64($1.sequenceCount) }
-    report.tornTailCount = plan.tornTailCount
-    report.staleCopyCount = plan.staleCopyCount
-    report.staleLapCount = plan.staleLapCount
+    report.tornTailCount = plan.count(of: .tornTail)
+    report.staleCopyCount = plan.count(of: .staleCopy)
+    report.staleLapCount = plan.count(of: .staleLap)
+    report.corruptGroupCount = plan.count(of: .corrupt)
     report.corruptRanges = plan.corrupt
     report.lostRecordCount = plan.corrupt.reduce(0) { sum, range in
       let from = max(range.sequences.first.rawValue, cursors.requiredFloor + 1)
@@ -54,7 +53,10 @@ extension JournalOpening {
           + "newest commit group")
     }
     for range in plan.corrupt {
-      report.warnings.append("\(path): records \(range.sequences) are corrupt and become a gap")
+      let isDelivered = range.sequences.last.rawValue <= cursors.floor
+      report.warnings.append(
+        "\(path): records \(range.sequences) are corrupt"
+          + (isDelivered ? "; they had been delivered" : " and become a gap"))
     }
   }
 
@@ -82,7 +84,7 @@ extension JournalOpening {
             skippedThrough: row.skippedThrough, wakeUp: try WakeUp()))
       }
       return JournalState(
-        access: access, epoch: .random(),
+        access: access, epoch: .random(environment.random),
         index: GroupIndex(plan.kept, countMax: access.layout.dataBlockCount),
         committed: plan.committed, oldestKept: plan.oldestKept, head: plan.head, sinks: sinks,
         before: superblock ?? Superblock(headOffset: plan.head, highWater: plan.head),
@@ -104,6 +106,8 @@ extension JournalOpening {
     superblock.epoch = state.epoch.rawValue
     superblock.isCleanStop = false
     superblock.filesystemIdentity = volume.identity
+    superblock.sinkTableVersion = max(
+      superblock.sinkTableVersion, scan.newestHeader?.sinkTableVersion ?? 0)
     if hasNewTable { superblock.sinkTableVersion += 1 }
     superblock.sinks = state.sinks.map {
       Superblock.Sink(
@@ -159,6 +163,7 @@ extension JournalWriter {
   mutating func beginEpoch(repairing blocks: ControlBlocks) throws(JournalError) {
     try writeSuperblock(sync: true)
     guard blocks.damagedCount > 0 else { return }
+    Failpoint.recoveryBetweenSlots.reach()
     try writeSuperblock(sync: true)
     let (file, identity, layout) = (self.file, access.identity, access.layout)
     try onDisk("repairing the identity copies") { () throws(SystemError) in

@@ -41,6 +41,8 @@ package struct JournalOptions: Sendable, Hashable {
   /// Stored in the file; opening it for another gateway or route is refused.
   package var gatewayID: String
   package var routeName: String
+  /// For a file that is created: the journal that it follows, told to the centre.
+  package var previous: PreviousJournal?
 
   /// The smallest file: 8 MiB of data, of which one group may take an eighth.
   package static let capacityMin = ByteCount.mebibytes(16)

@@ -19,6 +19,8 @@ package struct JournalReader: ~Copyable, Sendable {
   /// File offsets whose bytes the buffer holds, from its start.
   private var buffered: Range<Int> = 0..<0
   private var group: CurrentGroup?
+  /// Why the buffer is empty.
+  private var readError: SystemError?
 
   /// A group that was read and found intact, and how far it was walked.
   private struct CurrentGroup {
@@ -66,6 +68,8 @@ package struct JournalReader: ~Copyable, Sendable {
   /// `body` returns true to consume a record and go on, false to stop before it.
   /// A group whose sectors the disk cannot read becomes a gap like one that is damaged: the rest is
   /// delivered, and nobody has to come.
+  /// - Throws: `readFailed` when nothing can be read any more: a disk that was pulled out has lost
+  ///   no record, and a gap for all of them would be a lie that moves the cursor.
   package mutating func read(
     _ body: (JournalRecord, Span<UInt8>) -> Bool
   ) throws(JournalError) -> ReadOutcome {
@@ -89,6 +93,7 @@ package struct JournalReader: ~Copyable, Sendable {
       guard load(entry) else {
         attempts += 1
         if attempts < JournalReader.attemptsMax || lookUp(position.rawValue).0 != entry { continue }
+        if let readError { try checkDisk(after: readError) }
         return corruptGap(through: min(Sequence(entry.last), committed))
       }
       attempts = 0
@@ -148,26 +153,54 @@ package struct JournalReader: ~Copyable, Sendable {
   /// Reads into the buffer; leaves it empty when the disk cannot.
   private mutating func fetch(_ offset: Int, _ byteCount: Int) {
     let file = self.file
-    let count = buffer.withMutableBytes(0..<byteCount) { bytes in
+    readError = nil
+    do throws(SystemError) {
+      let count = try buffer.withMutableBytes(0..<byteCount) { bytes throws(SystemError) in
+        try file.read(into: &bytes, at: offset)
+      }
+      buffered = offset..<offset + count
+    } catch {
+      readError = error
+      buffered = offset..<offset
+    }
+  }
+
+  /// One bad place, or no disk at all? Asks for the identity, which lies in two places and does not
+  /// change, past the page cache where the filesystem can.
+  private func checkDisk(after error: SystemError) throws(JournalError) {
+    let access = state.access
+    var block = AlignedBuffer(count: Block.byteCount)
+    for copy in 0..<2 {
       do throws(SystemError) {
-        return try file.read(into: &bytes, at: offset)
+        let file = try access.environment.disk.open(access.path, .scan)
+        _ = try block.withMutableBytes(0..<Block.byteCount) { bytes throws(SystemError) in
+          try file.read(into: &bytes, at: access.layout.identityCopies[copy])
+        }
+        return
       } catch {
-        return 0
+        continue
       }
     }
-    buffered = offset..<offset + count
+    throw JournalError(
+      .readFailed,
+      "nothing of \(access.path) can be read any more; is the disk still there? "
+        + "Nothing was given up, start again when it is back",
+      cause: error)
   }
 
   /// Checks the buffered bytes of `entry` and starts to walk them.
   private mutating func adopt(_ entry: GroupEntry) -> Bool {
     let start = entry.offset - buffered.lowerBound
     let access = state.access
+    let verifying = !access.environment.isVerificationDisabled
     let header = buffer.withBytes(start..<start + Int(entry.usedByteCount)) { bytes in
       guard
-        let header = GroupHeader.decode(bytes, offset: entry.offset, identity: access.identity),
+        let header = GroupHeader.decode(
+          bytes, offset: entry.offset, identity: access.identity, verifying: verifying),
         header.number == entry.number, header.first == entry.first,
         header.sequenceCount == entry.sequenceCount, header.usedByteCount == entry.usedByteCount,
-        header.bodyIsIntact(bytes, seed: access.identity.checksumSeed)
+        header.bodyIsIntact(
+          bytes, seed: access.identity.checksumSeed, verifying: verifying)
       else { return nil as GroupHeader? }
       return header
     }

@@ -20,9 +20,11 @@ extension JournalWriter {
       Sequence(firstSequence + tailSequenceCount), nextSequence.previous)
     let header = encodeGroup(at: place)
     let file = self.file
+    Failpoint.journalBeforeWrite.reach()
     // Split borrows: the closure may not capture all of `self`.
     let failure = buffer.withBytes(0..<byteCount) { bytes -> SystemError? in
       do throws(SystemError) {
+        file.tear(bytes, at: place.offset, .journalMidWrite)
         try file.write(bytes, at: place.offset)
         return nil
       } catch {
@@ -32,8 +34,11 @@ extension JournalWriter {
     try onDisk("writing a commit group") { () throws(SystemError) in
       if let failure { throw failure }
     }
+    reachWritten(place)
     let syncDuration = try sync()
+    Failpoint.journalAfterSync.reach()
     finishCommit(header, place, byteCount: byteCount)
+    Failpoint.journalAfterPublish.reach()
     return CommitReceipt(
       range: range, byteCount: ByteCount(byteCount), syncDuration: syncDuration)
   }
@@ -66,6 +71,12 @@ extension JournalWriter {
       return Place(offset: head, lap: lap, isCopy: false, isUpper: false)
     }
     return Place(offset: access.layout.dataStart, lap: lap + 1, isCopy: false, isUpper: false)
+  }
+
+  private func reachWritten(_ place: Place) {
+    if place.isCopy { (place.isUpper ? Failpoint.tailCopyUp : .tailCopyDown).reach() }
+    if place.lap > lap { Failpoint.journalAtWrap.reach() }
+    Failpoint.journalBeforeSync.reach()
   }
 
   private mutating func encodeGroup(at place: Place) -> GroupHeader {

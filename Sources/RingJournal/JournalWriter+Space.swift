@@ -44,6 +44,7 @@ extension JournalWriter {
   /// Lets go of the oldest group, when that is allowed; durable knowledge of it comes first.
   private mutating func release(_ oldest: GroupEntry) throws(JournalError) -> Bool {
     let last = oldest.last
+    Failpoint.releaseBefore.reach()
     if last > durable.floor && last >= durable.oldestKept {
       if last <= state.floor {
         try writeSuperblock(sync: true)
@@ -52,11 +53,13 @@ extension JournalWriter {
         let isRequired = last > requiredFloor
         if isRequired && options.whenFull == .block { return false }
         giveUp(from: oldest, requiredFloor: requiredFloor, mayDropRequired: isRequired)
+        Failpoint.giveUp.reach()
         try writeSuperblock(sync: true)
       }
     }
     state.publish(oldestKept: last + 1)
     state.index.withLock { $0.removeFirst() }
+    Failpoint.releaseAfter.reach()
     return true
   }
 
@@ -122,6 +125,7 @@ extension JournalWriter {
     if wait > .zero { return wait }
     durable.lastUnsyncedWrite = now
     try writeSuperblock(sync: false)
+    Failpoint.cursorAfterWrite.reach()
     return JournalWriter.cursorSyncDelay - age
   }
 
@@ -154,8 +158,10 @@ extension JournalWriter {
       superblock.encode(identity: identity, into: &$0)
     }
     let (file, offset) = (self.file, access.layout.slots[slotToWrite])
+    Failpoint.superblockBeforeWrite.reach()
     let failure = slotBuffer.withBytes(0..<Block.byteCount) { bytes -> SystemError? in
       do throws(SystemError) {
+        file.tear(bytes, at: offset, .superblockMidWrite)
         try file.write(bytes, at: offset)
         return nil
       } catch {
@@ -169,7 +175,9 @@ extension JournalWriter {
       durable.written[index] = superblock.sinks[index].acknowledged
     }
     guard isSynced else { return }
+    Failpoint.superblockBeforeSync.reach()
     _ = try sync()
+    Failpoint.superblockAfterSync.reach()
     slotToWrite = 1 - slotToWrite
     for index in superblock.sinks.indices {
       durable.acknowledged[index] = superblock.sinks[index].acknowledged
@@ -184,7 +192,9 @@ extension JournalWriter {
   package mutating func close() throws(JournalError) {
     try checkUsable()
     superblock.isCleanStop = newRecordCount == 0
+    Failpoint.closeBefore.reach()
     try writeSuperblock(sync: true)
+    Failpoint.closeAfter.reach()
     isClosed = true
   }
 }

@@ -248,6 +248,7 @@ package struct JournalWriter: ~Copyable, Sendable {
   /// Leaves the tail's records where they are on disk; new ones become a group of their own.
   mutating func sealTail() {
     guard tail != nil else { return }
+    Failpoint.tailSeal.reach()
     buffer.move(tailByteCount..<usedByteCount, to: GroupHeader.byteCount)
     usedByteCount -= tailByteCount - GroupHeader.byteCount
     firstSequence += tailSequenceCount

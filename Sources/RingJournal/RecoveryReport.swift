@@ -10,9 +10,15 @@ package struct RecoveryReport: Sendable {
   package internal(set) var keptRecordCount: UInt64 = 0
   /// Last writes that were cut short; never acknowledged, so nothing is lost.
   package internal(set) var tornTailCount = 0
+  /// Groups that were overtaken: older copies of a tail, writes cut short at an earlier crash.
   package internal(set) var staleCopyCount = 0
+  /// Remains of earlier turns of the ring.
   package internal(set) var staleLapCount = 0
-  /// Committed records that cannot be read any more.
+  /// Groups with an intact header and damaged records that nothing else holds. A group whose header
+  /// is damaged, too, shows only in `corruptRanges`.
+  package internal(set) var corruptGroupCount = 0
+  /// Committed records that cannot be read any more. Those that every sink has are lost for
+  /// recognising duplicates only; they warn of the disk.
   package internal(set) var corruptRanges: [CorruptRange] = []
   /// Of these, records that a required sink still needed.
   package internal(set) var lostRecordCount: UInt64 = 0

@@ -305,6 +305,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
         ])
       return try handle(window.undeliverable(index, .topicNameInvalid, now: now))
     }
+    Failpoint.upstreamAfterPublish.reach()
     window.sent(index, mid: mid, at: now)
     if batch.range.last <= sentThrough { metrics.resent.increment() }
     sentThrough = max(sentThrough, batch.range.last)
@@ -404,7 +405,9 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
   }
 
   private func acknowledge(through sequence: Sequence) {
+    Failpoint.upstreamBeforeCursor.reach()
     journal.acknowledge(sink, through: sequence)
+    Failpoint.upstreamAfterCursor.reach()
     metrics.acknowledgedSequence.record(Int64(clamping: sequence.rawValue))
   }
 
@@ -415,6 +418,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     var stored: Result<Void, JournalError>?
     let deadLetters = deadLetters
     let sinkName = options.name
+    Failpoint.deadLetterBeforeStore.reach()
     let found = try batcher.withOnlyRecord(in: range) { record, bytes in
       do throws(JournalError) {
         try deadLetters.store(record, bytes, sink: sinkName, reason: reason)
@@ -424,6 +428,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
       }
     }
     if found { try stored?.get() }
+    Failpoint.deadLetterAfterStore.reach()
     metrics.deadLetters.increment()
     logger.error(
       "a record is refused upstream for good, kept as a dead letter",

@@ -63,7 +63,8 @@ extension JournalError {
   var exitCode: GatewayCore.ExitCode {
     switch code {
     case .badOptions, .unsafeFilesystem, .notEnoughSpace, .directoryNotEmpty, .journalMissing,
-      .wrongGateway, .wrongRoute, .foreign, .zeros, .truncated, .newerVersion:
+      .alreadyThere, .sinksUnknown, .wrongGateway, .wrongRoute, .foreign, .zeros, .truncated,
+      .newerVersion:
       .configuration
     case .recordTooLarge, .closed: .bug
     default: .disk

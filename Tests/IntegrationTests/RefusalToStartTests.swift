@@ -60,6 +60,25 @@ extension IntegrationSuite {
       #expect(try first.stop() == 0)
     }
 
+    @Test(
+      "a second agent that comes through a bind mount of the directory is refused as well",
+      .enabled(if: LoopVolume.isPossible, "needs root and the right to mount"))
+    func secondAgentThroughBindMount() throws {
+      let first = try TestAgent(try closedFile())
+      try first.start()
+      try first.wait(for: "the journal") { first.log.contains("journal open") }
+      let directory = try TemporaryDirectory(prefix: "penstock-bind")
+      let point = try directory.makeSubdirectory("mount")
+      let mounted = try Command(tool: "mount", ["--bind", first.dataDirectory, point])
+      try #require(mounted.code == 0, "\(mounted.error)")
+      defer { _ = try? Command(tool: "umount", [point]) }
+      let second = try TestAgent(try closedFile(), dataDirectory: point)
+      try second.start()
+      #expect(try second.waitForEnd(within: .seconds(10)) == 74)
+      #expect(second.log.contains("is in use by another process"), "\(second.log)")
+      #expect(try first.stop() == 0)
+    }
+
     @Test("a page port that is taken is said and does not keep the agent from its work")
     func portTaken() throws {
       var field = try BrokerProcess(name: "field")

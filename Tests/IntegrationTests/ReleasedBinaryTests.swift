@@ -50,6 +50,18 @@ struct ReleasedBinaryTests {
     #expect(control.output != "0\n")
   }
 
+  @Test(
+    "nothing in it breaks a promise on purpose: it does not know the variables that ask for it",
+    arguments: ["PENSTOCK_TEST_FAILPOINT", "PENSTOCK_TEST_SABOTAGE"])
+  func noSabotage(variable: String) throws {
+    func lineCount(in program: String) throws -> String {
+      try Command(tool: "grep", ["-c", "-a", "-F", variable, program]).output
+    }
+    #expect(try lineCount(in: released) == "0\n")
+    // Control: the search finds it in the program that the tests run.
+    #expect(try lineCount(in: Command.penstock) != "0\n")
+  }
+
   @Test("it runs, and says which version it is")
   func version() throws {
     let command = try Command(

@@ -1,4 +1,6 @@
-/// What the cases of a campaign came to. All but `duplicated` must stay zero, unless the campaign
+package import RingJournal
+
+/// What the cases of a campaign came to. All but `unprovable` must stay zero, unless the campaign
 /// is a negative control.
 package struct CampaignTally: Sendable, Equatable {
   package var cases: UInt64 = 0
@@ -12,6 +14,9 @@ package struct CampaignTally: Sendable, Equatable {
   package var duplicated: UInt64 = 0
   /// Damage of which neither a gap nor a report says anything, although a record is missing.
   package var undetected: UInt64 = 0
+  /// Committed records of the newest groups, damaged so that nothing on the disk proves any more
+  /// that they were committed. The one loss that no journal can notice; counted, not a failure.
+  package var unprovable: UInt64 = 0
 
   package init() {}
 
@@ -22,6 +27,7 @@ package struct CampaignTally: Sendable, Equatable {
     sum.wrong += other.wrong
     sum.duplicated += other.duplicated
     sum.undetected += other.undetected
+    sum.unprovable += other.unprovable
   }
 }
 
@@ -37,8 +43,18 @@ package struct CaseResult: Sendable {
 package struct CampaignOptions: Sendable {
   /// Sector size of the simulated disk in bytes, 512 or 4096; nil: each case decides by its seed.
   package var sectorByteCount: Int?
+  /// What a full ring does; nil: each case decides.
+  package var whenFull: WhenFull?
+  /// Tells on standard error what happens: for one seed.
+  package var isTracing = false
 
-  package init(sectorByteCount: Int? = nil) { self.sectorByteCount = sectorByteCount }
+  package init(
+    sectorByteCount: Int? = nil, whenFull: WhenFull? = nil, isTracing: Bool = false
+  ) {
+    self.isTracing = isTracing
+    self.sectorByteCount = sectorByteCount
+    self.whenFull = whenFull
+  }
 }
 
 /// A family of cases, numbered from 0 by their seed; equal seeds are equal cases on every machine.
@@ -71,8 +87,13 @@ package struct Campaign: Sendable {
   }
 
   /// In the order in which `all` runs them.
-  package static let all: [Campaign] = [
-    .model,
-    .withoutSync,
-  ]
+  package static let all: [Campaign] =
+    [
+      .model,
+      .decay,
+      .withoutSync,
+      .withoutChecksums,
+      .acknowledgedEarly,
+      .cursorAhead,
+    ] + torn + damage
 }

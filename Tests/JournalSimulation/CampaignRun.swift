@@ -41,10 +41,10 @@ package struct CampaignRun: Sendable {
     let done = try WakeUp()
     do {
       var threads: [WorkerThread] = []
-      for _ in 0..<max(threadCount, 1) {
+      for slot in 0..<max(threadCount, 1) {
         threads.append(
           try WorkerThread {
-            work(trial, shared)
+            work(trial, shared, slot: slot)
             done.signal()
           })
       }
@@ -71,10 +71,11 @@ package struct CampaignRun: Sendable {
     }
   }
 
-  private func work(_ trial: Campaign.Trial, _ shared: Shared) {
+  private func work(_ trial: Campaign.Trial, _ shared: Shared, slot: Int) {
     while true {
       let seed = shared.next.add(1, ordering: .relaxed).oldValue
       guard seed < seeds.upperBound else { return }
+      TrappedCase.enter(seed, slot: slot)
       var result = CaseResult()
       do {
         result = try trial(seed)

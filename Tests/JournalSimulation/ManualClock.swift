@@ -30,5 +30,12 @@ package final class ManualClock: JournalClock {
       $0.wall += duration.nanoseconds
     }
   }
+  /// The machine was off for a while: monotonic time begins again.
+  package func reboot() {
+    time.withLock {
+      $0.monotonic = 1_000_000_000
+      $0.wall += 30_000_000_000
+    }
+  }
   package func stepWall(_ duration: Duration) { time.withLock { $0.wall += duration.nanoseconds } }
 }

@@ -3,28 +3,50 @@ import RingJournal
 extension Campaign {
   /// Random life and death of a journal beside a dictionary that knows what must be there.
   package static let model = Campaign(
-    "model", "random operations, faults and crashes against a model", fullCount: 200_000,
-    quickCount: 2000
+    "model", "random operations, failing calls and crashes: nothing may be lost",
+    fullCount: 200_000, quickCount: 2000
   ) { options in
-    { seed in try modelCase(seed, options) }
+    { seed in try modelCase(ModelScenario(seed: seed, options: options)) }
   }
 
-  /// Negative control: nothing is ever synced.
-  package static let withoutSync = Campaign(
+  /// The same on a disk that also rots, loses writes and misdirects them.
+  package static let decay = Campaign(
+    "decay", "the same on a disk that rots, loses and misdirects: every loss has its gap",
+    fullCount: 200_000, quickCount: 2000
+  ) { options in
+    { seed in try modelCase(ModelScenario(seed: seed, options: options, decays: true)) }
+  }
+
+  package static let withoutSync = control(
     "control-no-sync", "control: a journal that never syncs must be seen to lose records",
-    fullCount: 100, quickCount: 100, isControl: true
-  ) { options in
-    { seed in try modelCase(seed, options, isSyncDisabled: true) }
+    .noSync, decays: false)
+
+  package static let withoutChecksums = control(
+    "control-no-checksums", "control: checksums not compared; damage must be seen delivered",
+    .noVerification, decays: true)
+
+  package static let acknowledgedEarly = control(
+    "control-early-ack", "control: acknowledged before the commit; losses must be seen",
+    .earlyAcknowledgement, decays: false)
+
+  package static let cursorAhead = control(
+    "control-cursor-ahead", "control: cursors ahead of the sinks must be seen",
+    .cursorAhead, decays: false)
+
+  private static func control(
+    _ name: String, _ summary: String, _ sabotage: Sabotage, decays: Bool
+  ) -> Campaign {
+    Campaign(name, summary, fullCount: 100, quickCount: 100, isControl: true) { options in
+      { seed in
+        try modelCase(
+          ModelScenario(seed: seed, options: options, decays: decays, sabotage: sabotage))
+      }
+    }
   }
 
-  private static func modelCase(
-    _ seed: UInt64, _ options: CampaignOptions, isSyncDisabled: Bool = false
-  ) throws -> CaseResult {
-    var run = try ModelRun(
-      seed: seed, policy: seed % 3 == 0 ? .dropOldest : .block, isSyncDisabled: isSyncDisabled)
+  private static func modelCase(_ scenario: ModelScenario) throws -> CaseResult {
+    var run = ModelRun(scenario)
     try run.play()
-    var result = CaseResult()
-    result.complaints = run.complaints
-    return result
+    return run.result
   }
 }

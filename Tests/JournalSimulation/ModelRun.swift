@@ -1,201 +1,293 @@
 import GatewayCore
 import Platform
-package import RingJournal
+import RingJournal
 import Synchronization
 
+/// One seed's random life and death of a journal on the simulated disk, beside `ModelTruth`.
 package struct ModelRun {
-  package var kit: JournalKit
-  package var generator: SeededGenerator
-  package var complaints: [String] = []
-  package let policy: WhenFull
+  package private(set) var result = CaseResult()
+  var scenario: ModelScenario
+  var kit: JournalKit
+  var generator: SeededGenerator
+  var truth = ModelTruth()
+  private var nextPayload: UInt64 = 1
+  /// What the configuration says; it changes only after an opening that returned.
+  private var sinks: [JournalSink]
 
-  // The model.
-  package var committed: [UInt64: UInt64] = [:]
-  /// Appended since the last commit that returned.
-  package var open: [UInt64: UInt64] = [:]
-  package var acknowledged: [UInt64]
-  /// Cursors that are durable for certain: the last commit or idle sync carried them.
-  package var durable: [UInt64]
-  package var nextPayload: UInt64 = 1
-
-  package init(seed: UInt64, policy: WhenFull, isSyncDisabled: Bool = false) throws {
-    generator = SeededGenerator(seed: seed)
-    self.policy = policy
-    var sinks: [JournalSink] = [.central]
-    if Bool.random(using: &generator) { sinks.append(JournalSink(name: "second")) }
+  package init(_ scenario: ModelScenario) {
+    self.scenario = scenario
+    generator = SeededGenerator(seed: scenario.seed)
+    sinks = scenario.sinks
     kit = JournalKit(
-      blocks: [16, 24, 64].randomElement(using: &generator) ?? 16, commit: .kibibytes(12),
-      sinks: sinks)
-    kit.options.whenFull = policy
-    kit.environment.isSyncDisabled = isSyncDisabled
-    acknowledged = [UInt64](repeating: 0, count: sinks.count)
-    durable = acknowledged
+      blocks: scenario.blockCount, commit: .kibibytes(12), sinks: scenario.sinks,
+      disk: SimulatedDisk(sectorByteCount: scenario.sectorByteCount), seed: scenario.seed)
+    kit.options.whenFull = scenario.whenFull
+    truth.isTracing = scenario.isTracing
+    kit.environment.isSyncDisabled = scenario.sabotage == .noSync
+    kit.environment.isVerificationDisabled = scenario.sabotage == .noVerification
+    if scenario.readsAhead { kit.environment.scanChunkByteCount = 8192 }
+    let seed = generator.next()
+    kit.disk.state.withLock { $0.generator = SeededGenerator(seed: seed) }
   }
 
-  package mutating func play() throws {
-    for _ in 0..<6 {
-      do {
-        if Int.random(in: 0..<4, using: &generator) == 0 {
-          powerOff(after: Int.random(in: 0..<4, using: &generator))
-        }
-        try live()
-      } catch let error as JournalError {
-        // Power off, at any moment: creation, recovery, commit, superblock.
-        let ofTheDisk: [JournalError.Code] = [
-          .readFailed, .writeFailed, .poisoned, .openFailed, .createFailed,
-        ]
-        guard ofTheDisk.contains(error.code) else {
-          complaints.append("unexpected \(error.code): \(error)")
-          return
-        }
-      }
-      let survivals: [SimulatedDisk.Survival] = [
-        .nothing, .everything, .sectors, .sectors, .garbled,
-      ]
-      kit.disk.crash(
-        survivals.randomElement(using: &generator) ?? .nothing, seed: generator.next())
-      if !complaints.isEmpty { return }
+  enum Finding { case lost, invented, wrong, duplicated, undetected, other }
+
+  mutating func complain(_ finding: Finding, _ text: String, count: UInt64 = 1) {
+    switch finding {
+    case .lost: result.tally.lost += count
+    case .invented: result.tally.invented += count
+    case .wrong: result.tally.wrong += count
+    case .duplicated: result.tally.duplicated += count
+    case .undetected: result.tally.undetected += count
+    case .other: break
     }
-    if !kit.environment.isSyncDisabled { try live(isLast: true) }
+    result.complaints.append(text)
+  }
+
+  mutating func noteUnprovable(_ count: UInt64) { result.tally.unprovable += count }
+
+  package mutating func play() throws {
+    for _ in 0..<scenario.lifeCount {
+      guard try survive({ run throws(Stop) in try run.live() }) else { return }
+      die()
+    }
+    guard scenario.sabotage != .noSync else { return }
+    // The last one must be able to live, whatever came before.
+    kit.disk.state.withLock { $0.faults = DiskFaults() }
+    _ = try survive { run throws(Stop) in _ = try run.open() }
+  }
+
+  /// Why a life ended early.
+  enum Stop: Error {
+    case journal(JournalError)
+    case other(any Error)
+  }
+
+  /// False: there is nothing more to play.
+  private mutating func survive(
+    _ body: (inout ModelRun) throws(Stop) -> Void
+  ) throws -> Bool {
+    do throws(Stop) {
+      try body(&self)
+    } catch {
+      guard case .journal(let failure) = error else {
+        complain(.other, "threw \(error)")
+        return false
+      }
+      // Power off or a failing disk, at any moment: creation, recovery, commit, superblock.
+      let ofTheDisk: [JournalError.Code] = [
+        .readFailed, .writeFailed, .poisoned, .openFailed, .createFailed,
+      ]
+      let isBeyondRescue = scenario.decays && !kit.disk.holdsIdentity()
+      if isBeyondRescue { return false }
+      guard ofTheDisk.contains(failure.code) else {
+        complain(.other, "unexpected \(failure.code): \(failure)")
+        return false
+      }
+    }
+    return result.complaints.isEmpty
+  }
+
+  // MARK: A life
+
+  private mutating func live() throws(Stop) {
+    if Int.random(in: 0..<4, using: &generator) == 0 {
+      powerOff(after: Int.random(in: 0..<5, using: &generator))
+    }
+    var journal = try open()
+    guard result.complaints.isEmpty else { return }
+    if Bool.random(using: &generator) {
+      powerOff(after: Int.random(in: 0..<60, using: &generator))
+    }
+    kit.disk.state.withLock { $0.faults = scenario.faults }
+    do throws(JournalError) {
+      for _ in 0..<Int.random(in: 0..<80, using: &generator) {
+        try step(&journal.writer, journal.state)
+        observe(journal.state)
+        guard result.complaints.isEmpty else { return }
+      }
+      if Int.random(in: 0..<3, using: &generator) == 0 {
+        try journal.writer.close()
+        for (name, sink) in truth.sinks { truth.sinks[name]?.durable = sink.acknowledged }
+      }
+    } catch {
+      observe(journal.state)
+      checkPoisoned(&journal.writer, after: error)
+      throw .journal(error)
+    }
+    if Bool.random(using: &generator) { sinks = ModelScenario.randomSinks(&generator) }
   }
 
   private func powerOff(after operations: Int) {
     kit.disk.state.withLock { $0.operationsUntilPowerOff = operations }
   }
 
-  private mutating func live(isLast: Bool = false) throws {
-    var visited: [UInt64] = []
-    var wrong: [UInt64] = []
-    let (committed, open) = (self.committed, self.open)
-    var journal = try kit.open { record, bytes in
-      let sequence = record.sequence.rawValue
-      visited.append(sequence)
-      let payload = ModelRun.number(in: bytes, record.payload)
-      if payload != committed[sequence] && payload != open[sequence] { wrong.append(sequence) }
-    }
-    if !wrong.isEmpty { complaints.append("visited wrong \(wrong)") }
-    if zip(visited, visited.dropFirst()).contains(where: { $0 >= $1 }) {
-      complaints.append("visited out of order")
-    }
-    try check(journal.state, visited: Set(visited))
-    guard complaints.isEmpty else { return }
-    if isLast { return }
-    if Bool.random(using: &generator) {
-      powerOff(after: Int.random(in: 0..<60, using: &generator))
-    }
-    for _ in 0..<Int.random(in: 0..<80, using: &generator) {
-      try step(&journal.writer, journal.state)
-    }
-    if Int.random(in: 0..<3, using: &generator) == 0 {
-      try journal.writer.close()
-      durable = acknowledged
+  private mutating func observe(_ state: JournalState) {
+    truth.oldestKept = max(truth.oldestKept, state.oldestKept.rawValue)
+    truth.absorb(kit.disk)
+  }
+
+  /// After a failed write or sync nothing is accepted any more.
+  private mutating func checkPoisoned(
+    _ writer: inout JournalWriter, after error: JournalError
+  ) {
+    guard error.code == .writeFailed else { return }
+    do throws(JournalError) {
+      _ = try writer.append([1])
+      complain(.other, "appended after \(error)")
+    } catch {
+      if error.code != .poisoned { complain(.other, "\(error.code) instead of poisoned") }
     }
   }
 
-  /// What recovery must have given.
-  private mutating func check(_ state: JournalState, visited: Set<UInt64>) throws {
-    let last = committed.keys.max() ?? 0
-    let found = state.committed.rawValue
-    if found < last { complaints.append("committed \(found) < \(last)") }
-    // A last group that was written but never confirmed may be there: whole, and as it was
-    // appended.
-    for sequence in stride(from: last + 1, through: found, by: 1) {
-      guard let payload = open[sequence] else {
-        complaints.append("invented \(sequence)")
-        return
+  /// The end of a life: a power cut, or only the process dies; then time gnaws.
+  private mutating func die() {
+    if Int.random(in: 0..<4, using: &generator) == 0 {
+      kit.disk.kill()
+      if scenario.decays && Bool.random(using: &generator) {
+        // The kernel writes back before anyone opens the file again.
+        kit.disk.crash(.everything, seed: generator.next())
       }
-      committed[sequence] = payload
-    }
-    open = [:]
-    for sink in acknowledged.indices {
-      let cursor = state.acknowledged(sink).rawValue
-      if cursor > acknowledged[sink] { complaints.append("cursor ahead: \(cursor)") }
-      if cursor < durable[sink] { complaints.append("cursor \(cursor) < durable \(durable[sink])") }
-      acknowledged[sink] = cursor
-      durable[sink] = cursor
-      try checkContents(state, sink: sink, visited: visited)
-    }
-  }
-
-  private mutating func checkContents(
-    _ state: JournalState, sink: Int, visited: Set<UInt64>
-  ) throws {
-    var expected = state.acknowledged(sink).rawValue + 1
-    let contents = try ModelContents.read(state, sink: sink)
-    for part in contents.parts {
-      switch part {
-      case .record(let sequence, let payload):
-        if sequence != expected { complaints.append("\(sequence) instead of \(expected)") }
-        if payload != committed[sequence] { complaints.append("wrong bytes at \(sequence)") }
-        if !visited.isEmpty && !visited.contains(sequence) {
-          complaints.append("\(sequence) not visited")
-        }
-        expected = sequence + 1
-      case .gap(let gap):
-        if policy == .block || gap.reason != .ringFull {
-          complaints.append("gap \(gap.range) \(gap.reason)")
-        }
-        if gap.range.first.rawValue != expected { complaints.append("gap begins elsewhere") }
-        expected = gap.range.last.rawValue + 1
+    } else {
+      let survivals: [SimulatedDisk.Survival] = [
+        .nothing, .everything, .sectors, .sectors, .garbled,
+      ]
+      kit.disk.crash(
+        survivals.randomElement(using: &generator) ?? .nothing, seed: generator.next())
+      if Bool.random(using: &generator) {
+        kit.clock.reboot()
+        kit.environment.bootID = BootID(high: generator.next(), low: 2)
       }
     }
-    if expected != state.committed.rawValue + 1 { complaints.append("ends at \(expected)") }
+    truth.absorb(kit.disk)
+    truth.trace("-- died")
+    guard scenario.decays else { return }
+    for _ in 0..<([0, 0, 1, 1, 2, 4].randomElement(using: &generator) ?? 0) { rot() }
   }
 
-  private mutating func step(_ writer: inout JournalWriter, _ state: JournalState) throws {
-    switch Int.random(in: 0..<10, using: &generator) {
-    case 0..<5:
-      for _ in 0...Int.random(in: 0...3, using: &generator) { try append(&writer) }
-      if Int.random(in: 0..<10, using: &generator) > 0 { try commit(&writer) }
-    case 5, 6:
-      let sink = Int.random(in: 0..<acknowledged.count, using: &generator)
-      let through = UInt64.random(
-        in: acknowledged[sink]...max(state.committed.rawValue, acknowledged[sink]),
-        using: &generator)
-      acknowledged[sink] = through
-      state.acknowledge(sink, through: Sequence(through))
-    case 7:
+  private mutating func rot() {
+    let byteCount = kit.disk.bytes(JournalKit.path).count
+    guard byteCount > 0 else { return }
+    var offset = Int.random(in: 0..<byteCount, using: &generator)
+    // As often where the last groups are, because there it matters most.
+    if Bool.random(using: &generator), let newest = truth.places[truth.last] {
+      let blocks = Int.random(in: -2...1, using: &generator)
+      offset = newest.offset + blocks * 4096 + Int.random(in: 0..<4096, using: &generator)
+      offset = min(max(offset, 0), byteCount - 1)
+    }
+    let kind = SimulatedDisk.Rot.allCases.randomElement(using: &generator) ?? .bit
+    truth.trace("rot: \(kind) at block \(offset / 4096), byte \(offset % 4096)")
+    kit.disk.rot(JournalKit.path, at: offset, kind, seed: generator.next())
+  }
+
+  // MARK: Opening
+
+  private mutating func open() throws(Stop) -> OpenedJournal {
+    kit.options.sinks = sinks
+    // What a killed process left in the cache is written by the opening's first sync; that one
+    // tells the truth, so that the disk can be judged before.
+    let isPending = kit.disk.pendingSectorCount(JournalKit.path) > 0
+    kit.disk.state.withLock {
+      $0.faults = scenario.faults
+      if isPending {
+        $0.faults.lostWrite = 0
+        $0.faults.misdirectedWrite = 0
+      }
+    }
+    let before = DiskBefore(
+      provable: truth.provable(kit.disk), whole: isPending ? nil : truth.wholeGroups(kit.disk),
+      hadBothSlots: kit.disk.holdsBothSlots())
+    var visited: [(sequence: UInt64, payload: UInt64)] = []
+    let journal: OpenedJournal
+    do throws(JournalError) {
+      journal = try kit.open { record, bytes in
+        visited.append(
+          (record.sequence.rawValue, ModelContents.payloadNumber(in: bytes, record.payload)))
+      }
+    } catch {
+      throw .journal(error)
+    }
+    do {
+      try check(
+        journal.state, journal.report, visited: visited, before: before)
+    } catch let error as JournalError {
+      throw .journal(error)
+    } catch {
+      throw .other(error)
+    }
+    return journal
+  }
+
+  // MARK: Operations
+
+  private mutating func step(
+    _ writer: inout JournalWriter, _ state: JournalState
+  ) throws(JournalError) {
+    switch Int.random(in: 0..<12, using: &generator) {
+    case 0..<6:
+      let burst = scenario.isLowRate ? 0 : Int.random(in: 0...3, using: &generator)
+      for _ in 0...burst { try append(&writer) }
+      if scenario.isLowRate || Int.random(in: 0..<10, using: &generator) > 0 {
+        try commit(&writer)
+      }
+    case 6, 7: acknowledge(state)
+    case 8:
       kit.clock.advance(.milliseconds(Int.random(in: 0...700, using: &generator)))
       try writer.maintain(now: kit.clock.monotonic())
-    case 8:
+    case 9:
       kit.clock.stepWall(.milliseconds(Int.random(in: -200...200, using: &generator)))
+      kit.clock.setSynchronised(Int.random(in: 0..<5, using: &generator) > 0)
+    case 10: kit.disk.evict()
     default:
-      let sink = Int.random(in: 0..<acknowledged.count, using: &generator)
-      try checkContents(state, sink: sink, visited: [])
+      let sink = Int.random(in: 0..<kit.options.sinks.count, using: &generator)
+      do {
+        try checkContents(state, sink: sink)
+      } catch let error as JournalError {
+        throw error
+      } catch {
+        complain(.other, "reading threw \(error)")
+      }
     }
   }
 
-  private mutating func append(_ writer: inout JournalWriter) throws {
-    let count = [8, 8, 40, 200, 900, 5000].randomElement(using: &generator) ?? 8
-    var payload = [UInt8](repeating: 0xee, count: count)
-    for index in 0..<8 { payload[index] = UInt8(truncatingIfNeeded: nextPayload >> (8 * index)) }
-    switch try writer.append(payload) {
+  private mutating func acknowledge(_ state: JournalState) {
+    let sink = Int.random(in: 0..<kit.options.sinks.count, using: &generator)
+    let name = kit.options.sinks[sink].name
+    let before = truth.sinks[name]?.acknowledged ?? 0
+    let through = UInt64.random(
+      in: before...max(state.committed.rawValue, before), using: &generator)
+    truth.sinks[name]?.acknowledged = through
+    truth.everAcknowledged[name] = max(truth.everAcknowledged[name] ?? 0, through)
+    let told = scenario.sabotage == .cursorAhead ? state.committed : Sequence(through)
+    state.acknowledge(sink, through: told)
+  }
+
+  private mutating func append(_ writer: inout JournalWriter) throws(JournalError) {
+    let byteCount = scenario.payloadByteCounts.randomElement(using: &generator) ?? 8
+    let expected = truth.last + UInt64(truth.open.count) + 1
+    switch try writer.append(ModelContents.payload(nextPayload, byteCount: byteCount)) {
     case .appended(let sequence):
-      if open[sequence.rawValue] != nil || committed[sequence.rawValue] != nil {
-        complaints.append("sequence \(sequence) twice")
+      if scenario.sabotage != .earlyAcknowledgement && sequence.rawValue != expected {
+        complain(.duplicated, "sequence \(sequence) instead of \(expected)")
       }
-      open[sequence.rawValue] = nextPayload
+      truth.open[sequence.rawValue] = nextPayload
+      if scenario.sabotage == .earlyAcknowledgement {
+        truth.committed[sequence.rawValue] = nextPayload
+        truth.last = sequence.rawValue
+      }
       nextPayload += 1
     case .groupFull: try commit(&writer)
     case .ringFull:
-      if policy == .dropOldest { complaints.append("drop-oldest said full") }
+      if scenario.whenFull == .dropOldest { complain(.other, "drop-oldest said full") }
     }
   }
 
-  private mutating func commit(_ writer: inout JournalWriter) throws {
-    let carried = acknowledged
+  private mutating func commit(_ writer: inout JournalWriter) throws(JournalError) {
+    let carried = truth.sinks
+    truth.absorb(kit.disk)
     let receipt = try writer.commit()
     guard receipt.range != nil else { return }
-    committed.merge(open) { $1 }
-    open = [:]
-    durable = carried
-  }
-
-  package static func number(in bytes: Span<UInt8>, _ range: Range<Int>) -> UInt64 {
-    var value: UInt64 = 0
-    for index in 0..<min(8, range.count) {
-      value |= UInt64(bytes[range.lowerBound + index]) << (8 * UInt64(index))
-    }
-    return value
+    truth.commit(kit.disk)
+    for (name, sink) in carried { truth.sinks[name]?.durable = sink.acknowledged }
   }
 }

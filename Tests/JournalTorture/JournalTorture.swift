@@ -3,6 +3,7 @@ import GatewayCore
 import Glibc
 import JournalSimulation
 import Platform
+import RingJournal
 
 /// Plays the campaigns of `JournalSimulation`. A failing case prints the one line that repeats it.
 @main
@@ -22,9 +23,14 @@ struct JournalTorture: ParsableCommand {
 
   @Option(help: "Sector size in bytes, 512 or 4096; default: each case decides.") var sector: Int?
 
+  @Option(help: "What a full ring does, block or drop-oldest; default: each case decides.")
+  var whenFull: String?
+
   @Option(help: "How many threads; default: one per core.") var jobs: Int?
 
   @Flag(help: "The short run of every build.") var quick = false
+
+  @Flag(help: "Tell what happens; for one seed.") var trace = false
 
   @Flag(help: "Results as JSON, one line per campaign.") var json = false
 
@@ -37,9 +43,17 @@ struct JournalTorture: ParsableCommand {
     guard sector == nil || sector == 512 || sector == 4096 else {
       throw ValidationError("a sector has 512 or 4096 bytes")
     }
+    guard whenFull.map({ WhenFull(rawValue: $0) != nil }) ?? true else {
+      throw ValidationError("a full ring does block or drop-oldest")
+    }
     guard campaign != "all" || (seed == nil && seeds == nil && from == 0) else {
       throw ValidationError("--seed, --seeds and --from need the name of one campaign")
     }
+  }
+
+  /// The options that a failing case needs again.
+  private var arguments: String {
+    (sector.map { " --sector \($0)" } ?? "") + (whenFull.map { " --when-full \($0)" } ?? "")
   }
 
   func run() throws {
@@ -56,9 +70,13 @@ struct JournalTorture: ParsableCommand {
     let cores = Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))
     let run = CampaignRun(
       campaign, seeds: first..<first + count,
-      options: CampaignOptions(sectorByteCount: sector), threadCount: jobs ?? cores)
+      options: CampaignOptions(
+        sectorByteCount: sector, whenFull: whenFull.flatMap { WhenFull(rawValue: $0) },
+        isTracing: trace),
+      threadCount: jobs ?? cores)
+    TrappedCase.report(campaign.name, arguments: arguments)
     let start = Clock.monotonic()
-    let report = TortureReport(campaign, caseCount: count, sector: sector, start: start)
+    let report = TortureReport(campaign, caseCount: count, arguments: arguments, start: start)
     var lastLine = start
     let result = try run.run { finished, result in
       let now = Clock.monotonic()

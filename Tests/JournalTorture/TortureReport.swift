@@ -6,13 +6,13 @@ import Platform
 struct TortureReport {
   private let campaign: Campaign
   private let caseCount: UInt64
-  private let sector: Int?
+  private let arguments: String
   private let start: MonotonicTime
 
-  init(_ campaign: Campaign, caseCount: UInt64, sector: Int?, start: MonotonicTime) {
+  init(_ campaign: Campaign, caseCount: UInt64, arguments: String, start: MonotonicTime) {
     self.campaign = campaign
     self.caseCount = caseCount
-    self.sector = sector
+    self.arguments = arguments
     self.start = start
   }
 
@@ -45,7 +45,7 @@ struct TortureReport {
   }
 
   private func reproduction(_ seed: UInt64) -> String {
-    "journal-torture \(campaign.name) --seed \(seed)" + (sector.map { " --sector \($0)" } ?? "")
+    "journal-torture \(campaign.name) --seed \(seed)" + arguments
   }
 
   private func rate(_ count: UInt64, _ now: MonotonicTime) -> UInt64 {
@@ -59,7 +59,8 @@ struct TortureReport {
     return "\(campaign.name): \(tally.cases) cases, \(result.failureCount) failed"
       + (campaign.isControl ? " (a control: some must)" : "")
       + ", lost \(tally.lost), invented \(tally.invented), wrong \(tally.wrong), duplicated "
-      + "\(tally.duplicated), undetected \(tally.undetected), \(rate(tally.cases, now))/s: "
+      + "\(tally.duplicated), undetected \(tally.undetected), unprovable "
+      + "\(tally.unprovable), \(rate(tally.cases, now))/s: "
       + (isPassed ? "passed" : "FAILED")
   }
 
@@ -71,6 +72,7 @@ struct TortureReport {
       + #""cases":\#(tally.cases),"failed":\#(result.failureCount),"lost":\#(tally.lost),"#
       + #""invented":\#(tally.invented),"wrong":\#(tally.wrong),"#
       + #""duplicated":\#(tally.duplicated),"undetected":\#(tally.undetected),"#
+      + #""unprovable":\#(tally.unprovable),"#
       + #""seconds":\#(now.since(start).seconds),"passed":\#(isPassed)}"#
   }
 }

@@ -62,7 +62,7 @@ struct OpeningTests {
     }
     #expect(with { $0 = [UInt8](repeating: 0x41, count: $0.count) } == .foreign)
     #expect(with { $0 = [UInt8](repeating: 0, count: $0.count) } == .zeros)
-    #expect(with { $0 = [] } == .zeros)
+    #expect(with { $0 = [] } == .truncated)
     #expect(with { $0.removeLast(4096) } == .truncated)
     #expect(with { for copy in 0..<4 { $0[copy * 4096 + 20] ^= 1 } } == .damaged)
     #expect(

@@ -1,4 +1,4 @@
-// Goal: every row of the recovery table, and each kind of damage to a durable file: nothing wrong
+// Goal: each kind of damage to a durable file: nothing wrong
 // is ever delivered, damage stays confined, every loss has its gap, the agent starts by itself.
 // Method: images made by the journal itself and damaged byte by byte. Cannot show: real media.
 import GatewayCore
@@ -11,40 +11,6 @@ import Testing
 
 @Suite("Recovery")
 struct RecoveryTests {
-  struct Row: Sendable, CustomTestStringConvertible {
-    let name: String
-    let facts: SpotFacts
-    let decision: SpotDecision
-    var testDescription: String { name }
-
-    init(_ name: String, _ bits: [Int], _ decision: SpotDecision) {
-      self.name = name
-      facts = SpotFacts(
-        isHeaderIntact: bits[0] == 1, isLapCurrent: bits[1] == 1, isBodyIntact: bits[2] == 1,
-        hasNewerCopy: bits[3] == 1, isFollowed: bits[4] == 1)
-      self.decision = decision
-    }
-  }
-
-  // header, lap, body, newer copy, followed: the rows of the table in RecoveryDecision.swift.
-  static let rows = [
-    Row("A never written", [0, 0, 0, 0, 0], .nothing),
-    Row("A never written, anything after", [0, 1, 1, 0, 1], .nothing),
-    Row("B another lap", [1, 0, 1, 0, 1], .staleLap),
-    Row("B another lap, damaged", [1, 0, 0, 0, 0], .staleLap),
-    Row("C superseded copy", [1, 1, 1, 1, 1], .staleCopy),
-    Row("C superseded copy, damaged", [1, 1, 0, 1, 1], .staleCopy),
-    Row("D intact", [1, 1, 1, 0, 1], .keep),
-    Row("D intact and last", [1, 1, 1, 0, 0], .keep),
-    Row("E torn tail", [1, 1, 0, 0, 0], .tornTail),
-    Row("F rotten", [1, 1, 0, 0, 1], .corrupt),
-  ]
-
-  @Test("every row of the decision table", arguments: rows)
-  func table(row: Row) {
-    #expect(decide(row.facts) == row.decision)
-  }
-
   /// Groups of one 3,000-byte record each, so that each occupies one block and none is a tail.
   private func filled(_ kit: JournalKit, _ count: Int) throws -> [UInt8] {
     var journal = try kit.open()

@@ -52,9 +52,7 @@ struct ThreadTests {
       for _ in 0..<count where writer.nextSequence.rawValue <= ThreadTests.recordCount {
         let sequence = writer.nextSequence.rawValue
         let size = Int.random(in: 8...900, using: &generator)
-        var payload = [UInt8](repeating: 1, count: size)
-        for index in 0..<8 { payload[index] = UInt8(truncatingIfNeeded: sequence >> (8 * index)) }
-        if try writer.append(payload) == .ringFull {
+        if try writer.append(ModelContents.payload(sequence, byteCount: size)) == .ringFull {
           _ = try writer.commit()
           _ = Poll.wait(
             socket: nil, wakeUp: writer.state.writerWakeUp, timeout: .milliseconds(50))
@@ -78,7 +76,7 @@ struct ThreadTests {
         if record.sequence.rawValue != expected {
           complaints.append("\(record.sequence) instead of \(expected)")
         }
-        if ModelRun.number(in: bytes, record.payload) != record.sequence.rawValue {
+        if ModelContents.payloadNumber(in: bytes, record.payload) != record.sequence.rawValue {
           complaints.append("wrong bytes at \(record.sequence)")
         }
         expected = record.sequence.rawValue + 1

@@ -6,36 +6,18 @@ import Platform
 /// broker will not do on demand.
 package struct ScriptedPeer: ~Copyable {
   package let port: UInt16
-  private let listener: FileDescriptor
+  private let listener: TCPListener
   private let stop: WakeUp
 
   /// `answer` nil never even accepts: the listener's queue of one is filled, so that a connect
   /// hangs.
   package init(answer: [UInt8]?) throws {
     let stop = try WakeUp()
-    let port = try Loopback.freePort()
-    let listener = try Self.listen(port: port, queueLength: answer == nil ? 0 : 1)
-    if let answer { Self.serve(listener.raw, answer: answer, until: stop) }
-    self.port = port
+    let listener = try TCPListener(queueLength: answer == nil ? 0 : 1)
+    if let answer { Self.serve(listener.descriptor.raw, answer: answer, until: stop) }
+    port = listener.port
     self.listener = listener
     self.stop = stop
-  }
-
-  private static func listen(port: UInt16, queueLength: Int32) throws -> FileDescriptor {
-    let raw = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
-    guard raw >= 0 else { throw TestFailure("socket") }
-    let listener = FileDescriptor(owning: raw)
-    var address = sockaddr_in()
-    address.sin_family = sa_family_t(AF_INET)
-    address.sin_port = port.bigEndian
-    address.sin_addr = in_addr(s_addr: in_addr_t(0x7f00_0001).bigEndian)
-    let bound = unsafe withUnsafePointer(to: &address) {
-      unsafe $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        unsafe bind(raw, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-      }
-    }
-    guard bound == 0, Glibc.listen(raw, queueLength) == 0 else { throw TestFailure("listen") }
-    return listener
   }
 
   private static func serve(_ raw: Int32, answer: [UInt8], until stop: WakeUp) {

@@ -144,11 +144,14 @@ struct Superblock: Sendable, Equatable {
   }
 
   /// The slot's content, or nil when it is not a whole superblock of this journal.
-  static func decode(_ bytes: Span<UInt8>, identity: Identity) -> Superblock? {
+  static func decode(
+    _ bytes: Span<UInt8>, identity: Identity, verifying: Bool = true
+  ) -> Superblock? {
     guard bytes.count == Block.byteCount, bytes.hasMagic(magic, at: 512),
-      case .valid(let own) = Identity.read(bytes), own == identity,
-      Checksum.crc32c(bytes.extracting(0..<4092), seed: identity.checksumSeed)
-        == bytes.load(at: 4092, as: UInt32.self)
+      case .valid(let own) = Identity.read(bytes, verifying: verifying), own == identity,
+      !verifying
+        || Checksum.crc32c(bytes.extracting(0..<4092), seed: identity.checksumSeed)
+          == bytes.load(at: 4092, as: UInt32.self)
     else { return nil }
     let headOffset = Int(clamping: bytes.load(at: 552, as: UInt64.self))
     let highWater = Int(clamping: bytes.load(at: 576, as: UInt64.self))

@@ -1,10 +1,10 @@
 import GatewayCore
 
-/// A journal's numbers without a lock and without writing a byte; see `JournalImage`.
+/// A journal's numbers without a lock and without writing a byte; see `JournalObserver`.
 package enum JournalInspector {
   package static func statistics(
     path: String, environment: JournalEnvironment = .posix
   ) throws(JournalError) -> JournalStatistics {
-    try JournalImage(path: path, environment: environment).statistics
+    try JournalObserver(path: path, environment: environment).statistics
   }
 }

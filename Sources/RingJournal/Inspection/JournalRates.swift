@@ -20,7 +20,7 @@ package struct JournalRates: Sendable {
   package let acknowledged: [String: Double]
 }
 
-extension JournalImage {
+extension JournalObserver {
   /// Nil: the newest groups of one boot do not cover enough time. On the machine and boot that
   /// wrote the file the time up to now counts, otherwise the time up to the newest commit.
   package mutating func rates() -> JournalRates? {

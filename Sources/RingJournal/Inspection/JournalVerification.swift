@@ -28,7 +28,7 @@ package struct JournalVerification: Sendable {
   }
 }
 
-extension JournalImage {
+extension JournalObserver {
   /// Reads every group and every record again, in sequence order: what the scan found is there, the
   /// numbering is dense, group follows group.
   /// - Parameter progress: how much is done, 0 to 1; called now and then.

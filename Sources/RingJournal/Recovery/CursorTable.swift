@@ -14,27 +14,24 @@ struct CursorTable: Sendable {
   var dropped: [String] = []
   /// The file's sinks were not the configured ones, in name or order.
   var hasChanged = false
-  var isSuperblockLost = false
+  /// A slot is damaged: it may have known names that nothing else knows.
+  private let isSlotLost: Bool
 
-  /// Durable cursor = the larger of the superblock's and the newest intact group's: both were
-  /// written only after the sink had accepted.
-  init(sinks: [JournalSink], superblock: Superblock?, newest: GroupHeader?) {
-    isSuperblockLost = superblock == nil
+  /// Durable cursor = the larger of the superblock's and the newest group header's: both were
+  /// written only after the sink had accepted. The header counts although its body may be damaged.
+  init(sinks: [JournalSink], blocks: ControlBlocks, newest: GroupHeader?) {
+    let superblock = blocks.superblock
+    isSlotLost = blocks.slots.count < 2
     for sink in sinks {
-      var known: UInt64?
-      var skippedThrough: UInt64 = 0
-      if let entry = superblock?.sinks.first(where: { $0.name == sink.name }) {
-        known = entry.acknowledged
-        skippedThrough = entry.skippedThrough
-      }
-      if let newest {
-        let checksum = GroupHeader.checksum(ofSinkName: sink.name)
-        for index in 0..<newest.sinkCount where newest.sinkNameChecksums[index] == checksum {
-          // A name that was dropped and comes back begins anew: only the superblock's table, which
-          // is younger than any older group, says who is in it.
-          if superblock == nil || known != nil {
-            known = max(known ?? 0, newest.acknowledged[index])
-          }
+      let entry = superblock?.sinks.first { $0.name == sink.name }
+      let skippedThrough = entry?.skippedThrough ?? 0
+      var known = entry?.acknowledged
+      if let newest, let inHeader = CursorTable.acknowledged(newest, by: sink.name) {
+        // Of a table older than the superblock's: the name may have been dropped and come back, and
+        // then its cursor began anew. Of a younger one: the slot that knew the name is lost.
+        let version = superblock?.sinkTableVersion ?? 0
+        if newest.sinkTableVersion == version && known != nil || newest.sinkTableVersion > version {
+          known = max(known ?? 0, inHeader)
         }
       }
       rows.append(Row(sink: sink, acknowledged: known, skippedThrough: skippedThrough))
@@ -42,6 +39,25 @@ struct CursorTable: Sendable {
     let names = superblock?.sinks.map(\.name) ?? []
     dropped = names.filter { name in !sinks.contains { $0.name == name } }
     hasChanged = names != sinks.map(\.name)
+  }
+
+  /// For who looks at the file without a configuration: the sinks that the file names or, without a
+  /// superblock, those whose cursors the newest header carries.
+  init(blocks: ControlBlocks, newest: GroupHeader?) {
+    let sinks = blocks.superblock?.sinks ?? []
+    self.init(
+      sinks: sinks.map { JournalSink(name: $0.name, required: $0.isRequired) }, blocks: blocks,
+      newest: newest)
+    guard blocks.superblock == nil, let newest else { return }
+    rows = (0..<newest.sinkCount).map {
+      Row(sink: JournalSink(name: "sink-\($0 + 1)"), acknowledged: newest.acknowledged[$0])
+    }
+  }
+
+  private static func acknowledged(_ header: GroupHeader, by name: String) -> UInt64? {
+    let checksum = GroupHeader.checksum(ofSinkName: name)
+    return (0..<header.sinkCount).first { header.sinkNameChecksums[$0] == checksum }
+      .map { header.acknowledged[$0] }
   }
 
   /// The slowest known cursor.
@@ -53,12 +69,14 @@ struct CursorTable: Sendable {
   }
 
   /// Where the sink's cursor stands once the ring is known. A name that the file does not know
-  /// begins where its `start` says; without a superblock always at the oldest, because it may be
-  /// known after all: rather twice than not at all.
+  /// begins where its `start` says; with a superblock lost always at the oldest, because it may
+  /// have been known after all: rather twice than not at all.
   func cursor(_ row: Row, _ plan: RecoveryPlan) -> UInt64 {
     if let known = row.acknowledged { return min(known, plan.committed) }
-    if row.sink.start == .newest && !isSuperblockLost { return plan.committed }
-    guard let first = plan.kept.first else { return plan.committed }
+    if row.sink.start == .newest && !isSlotLost { return plan.committed }
+    guard let first = plan.kept.first else {
+      return min(max(plan.oldestKept, 1) - 1, plan.committed)
+    }
     return max(first.first, plan.oldestKept) - 1
   }
 }

@@ -22,7 +22,11 @@ enum Quarantine {
     var block = AlignedBuffer(count: Block.byteCount)
     for range in ranges.lazy.flatMap(\.bytes) where room >= range.count {
       let target = "\(directory)/\(name)-\(range.lowerBound).bad"
-      guard !disk.exists(target) else { continue }
+      // A file of another size is what a start that was cut short has left.
+      if disk.exists(target) {
+        guard try disk.open(target, .readOnly).byteCount() != range.count else { continue }
+        try disk.remove(target)
+      }
       let copy = try disk.open(target, .create)
       for offset in stride(from: range.lowerBound, to: range.upperBound, by: Block.byteCount) {
         // Unreadable blocks stay zeros: their place in the copy still tells where they were.
@@ -33,6 +37,7 @@ enum Quarantine {
         try block.withBytes(0..<Block.byteCount) { bytes throws(SystemError) in
           try copy.write(bytes, at: offset - range.lowerBound)
         }
+        Failpoint.recoveryMidQuarantine.reach()
       }
       try copy.fullSync()
       room -= range.count

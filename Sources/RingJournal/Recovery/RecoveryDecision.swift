@@ -1,195 +1,78 @@
-package import GatewayCore
+/// What recovery believes of a group, decided from facts alone: no I/O here.
+///
+/// Every block where a group may begin and every intact header that the scan met is one row of this
+/// table. 1 is true, 0 is false, _ is either; exactly one row fits any facts.
+///
+///     row                    header  lap  body  followed  needed   decision
+///     never written            0      _    _       _        _      nothing
+///     another lap              1      0    _       _        _      staleLap
+///     superseded               1      1    1       _        0      staleCopy
+///     intact                   1      1    1       _        1      keep
+///     torn tail                1      1    0       0        _      tornTail
+///     rotten                   1      1    0       1        1      corrupt
+///     harmless                 1      1    0       1        0      staleCopy
+///
+/// - header: magic, checksum, own offset, journal and lengths are right. The checksum's seed is
+///   secret, so such a header was written by this journal's writer and nobody else. A group whose
+///   header is destroyed is "never written"; what it held is missing from the sequence, and a hole
+///   before what is proven to have been committed is corruption all the same.
+/// - lap: the group lies at or before the newest header and has its lap, or behind it and has the
+///   lap before, or is the other copy of the same tail. That refuses the remains of older laps at
+///   the end of the region, blocks that a lost or misdirected write left stale, and a write that
+///   was torn at the start of the region while a later opening still found room at the end.
+/// - body: its checksum is right.
+/// - followed: a header or a superblock with a higher group number exists. Each commit is synced
+///   before the next write begins, so only the very last write can be torn. That later header
+///   counts although its own body may be damaged: when several groups at the end are rotten, all
+///   but the last are corrupt.
+/// - needed: of an intact group, that no newer one holds its records (a copy of the tail begins at
+///   the same sequence). Of a damaged one, that a record which is proven to have been committed
+///   (see `CommitEvidence`) is in no other group. Not needed are an older copy of the tail, a write
+///   that was torn at an earlier crash, and released groups right behind the head, where the last
+///   write may have been torn in the middle of overwriting them.
+///
+/// After a torn tail the ring goes on behind the newest intact group.
+///
+/// What nothing can notice: damage to the very last group written, when no superblock was written
+/// after it (one is at clean stop, a second after an acknowledgement that no commit carried, every
+/// sixteenth of the ring and at each opening): it looks like a write that was cut short, which
+/// nobody had been promised. The same holds for several last groups when the damage took the
+/// headers of all of them.
+struct SpotFacts: OptionSet, Sendable, Hashable {
+  let rawValue: UInt8
 
-/// What recovery believes, decided from facts alone: no I/O here.
-///
-/// Every intact group header that the scan met is one row of this table. "Followed" means that
-/// something later proves the group was committed: an intact group with a higher number, or a
-/// superblock that counts its records. Only the last write can be torn, because every commit ends
-/// with a successful sync before the next begins; so damage that is followed is corruption of
-/// acknowledged data.
-///
-///     row                   header  lap  body  newer copy  followed   decision
-///     A never written         0      _    _        _          _       .nothing
-///     B another lap           1      0    _        _          _       .staleLap
-///     C superseded copy       1      1    _        1          _       .staleCopy
-///     D intact                1      1    1        0          _       .keep
-///     E torn tail             1      1    0        0          0       .tornTail
-///     F rotten                1      1    0        0          1       .corrupt
-///
-/// A group whose header is destroyed too is row A; what it held is missing from the sequence, and a
-/// hole between kept groups (or before what a superblock or cursor proves to have been committed)
-/// is corruption all the same. After row E the ring goes on where the torn write began.
-///
-/// The lap fits when the group lies at or before the newest one and has its lap, or lies behind it
-/// and has the lap before. That refuses the remains of older laps at the end of the region, and
-/// blocks that a lost or misdirected write left stale.
-struct SpotFacts: Sendable, Equatable {
-  var isHeaderIntact: Bool
-  var isLapCurrent: Bool
-  var isBodyIntact: Bool
-  var hasNewerCopy: Bool
-  var isFollowed: Bool
+  static let isHeaderIntact = SpotFacts(rawValue: 1 << 4)
+  static let isLapCurrent = SpotFacts(rawValue: 1 << 3)
+  static let isBodyIntact = SpotFacts(rawValue: 1 << 2)
+  static let isFollowed = SpotFacts(rawValue: 1 << 1)
+  static let isNeeded = SpotFacts(rawValue: 1 << 0)
+
+  static let factCount = 5
+
+  /// Adds the fact when it is true.
+  func with(_ fact: SpotFacts, _ isTrue: Bool) -> SpotFacts { isTrue ? union(fact) : self }
 }
 
-enum SpotDecision: Sendable, Equatable {
+enum SpotDecision: String, Sendable, Equatable, CaseIterable {
   case nothing, staleLap, staleCopy, keep, tornTail, corrupt
 }
 
+extension SpotDecision {
+  /// The table above, row by row.
+  static let table: [DecisionRow<SpotDecision>] = [
+    DecisionRow("never written", "0____", .nothing),
+    DecisionRow("another lap", "10___", .staleLap),
+    DecisionRow("superseded", "111_0", .staleCopy),
+    DecisionRow("intact", "111_1", .keep),
+    DecisionRow("torn tail", "1100_", .tornTail),
+    DecisionRow("rotten", "11011", .corrupt),
+    DecisionRow("harmless", "11010", .staleCopy),
+  ]
+
+  /// Index of the row that fits.
+  static func row(for spot: SpotFacts) -> Int { table.row(for: spot.rawValue) }
+}
+
 func decide(_ spot: SpotFacts) -> SpotDecision {
-  guard spot.isHeaderIntact else { return .nothing }  // A
-  guard spot.isLapCurrent else { return .staleLap }  // B
-  guard !spot.hasNewerCopy else { return .staleCopy }  // C
-  if spot.isBodyIntact { return .keep }  // D
-  return spot.isFollowed ? .corrupt : .tornTail  // F, E
-}
-
-/// Sequences that were committed and cannot be read, and the bytes where they should be.
-package struct CorruptRange: Sendable, Hashable {
-  package let sequences: SequenceRange
-  /// File offsets; two when the range turns round the end of the ring.
-  package let bytes: [Range<Int>]
-}
-
-/// The ring as recovery leaves it.
-struct RecoveryPlan: Sendable {
-  var kept: [GroupEntry] = []
-  var corrupt: [CorruptRange] = []
-  var staleLapCount = 0
-  var staleCopyCount = 0
-  var tornTailCount = 0
-  var corruptGroupCount = 0
-  var committed: UInt64 = 0
-  var oldestKept: UInt64 = 1
-  var head: Int
-  var lap: UInt64 = 0
-  var nextNumber: UInt64 = 1
-}
-
-/// Applies the table to everything the scan met. `floor` is the slowest sink's durable cursor.
-func planRecovery(
-  _ scan: ScanResult, superblock: Superblock?, floor: UInt64, layout: JournalLayout
-) -> RecoveryPlan {
-  var plan = RecoveryPlan(head: superblock?.headOffset ?? layout.dataStart)
-  let newest = scan.newest
-  var provenNext = superblock?.nextSequence ?? 1
-  if let newest {
-    provenNext = max(provenNext, newest.last + 1)
-    for index in 0..<8 { provenNext = max(provenNext, newest.acknowledged[index] + 1) }
-  }
-  keepIntact(scan.groups, newest: newest, into: &plan)
-  let newestNumber = newest?.number ?? 0
-  var numberOfCopy: [UInt64: UInt64] = [:]
-  if !scan.damaged.isEmpty {
-    for group in scan.groups {
-      numberOfCopy[group.first] = max(numberOfCopy[group.first] ?? 0, group.number)
-    }
-  }
-  for spot in scan.damaged {
-    let position = newest.map {
-      spot.number > $0.number || lapFits(spot, newest: $0)
-    }
-    let hasNewerCopy = (numberOfCopy[spot.first] ?? 0) > spot.number
-    let facts = SpotFacts(
-      isHeaderIntact: true, isLapCurrent: position ?? true, isBodyIntact: false,
-      hasNewerCopy: hasNewerCopy,
-      isFollowed: spot.number < newestNumber || spot.last < provenNext)
-    switch decide(facts) {
-    case .staleLap: plan.staleLapCount += 1
-    case .staleCopy: plan.staleCopyCount += 1
-    case .tornTail: plan.tornTailCount += 1
-    case .corrupt: plan.corruptGroupCount += 1
-    case .nothing, .keep: break
-    }
-  }
-  placeHead(newest, superblock: superblock, into: &plan)
-  plan.committed = provenNext - 1
-  plan.oldestKept = max(superblock?.oldestKept ?? 1, newest?.oldestKept ?? 1)
-  findHoles(floor: floor, superblock: superblock, layout: layout, into: &plan)
-  return plan
-}
-
-/// Rows B, C and D for the intact groups.
-private func keepIntact(
-  _ groups: [GroupEntry], newest: GroupHeader?, into plan: inout RecoveryPlan
-) {
-  guard let newest else { return }
-  var current: [GroupEntry] = []
-  current.reserveCapacity(groups.count)
-  for group in groups {
-    // The other copy of the newest tail lies behind it in the same lap.
-    let isOtherCopy = group.first == newest.first
-    if isOtherCopy || lapFits(group, newest: newest) {
-      current.append(group)
-    } else {
-      plan.staleLapCount += 1
-    }
-  }
-  current.sort { $0.number < $1.number }
-  for group in current {
-    // The highest number wins for a sequence.
-    while let last = plan.kept.last, last.first >= group.first {
-      plan.kept.removeLast()
-      plan.staleCopyCount += 1
-    }
-    plan.kept.append(group)
-  }
-}
-
-private func lapFits(_ group: GroupEntry, newest: GroupHeader) -> Bool {
-  let expected = group.offset <= newest.offset ? newest.lap : newest.lap &- 1
-  return group.lap == UInt32(truncatingIfNeeded: expected)
-}
-
-/// The ring goes on behind the newest group, or where a superblock says that it went on.
-private func placeHead(
-  _ newest: GroupHeader?, superblock: Superblock?, into plan: inout RecoveryPlan
-) {
-  plan.lap = superblock?.headLap ?? 0
-  plan.nextNumber = superblock?.nextGroupNumber ?? 1
-  guard let newest, newest.number + 1 >= plan.nextNumber else { return }
-  plan.head = newest.offset + newest.occupiedByteCount
-  plan.lap = newest.lap
-  plan.nextNumber = newest.number + 1
-}
-
-private func findHoles(
-  floor: UInt64, superblock: Superblock?, layout: JournalLayout, into plan: inout RecoveryPlan
-) {
-  func bytes(from start: Int, to end: Int) -> [Range<Int>] {
-    if start <= end { return start == end ? [] : [start..<end] }
-    return [start..<layout.dataEnd, layout.dataStart..<end].filter { !$0.isEmpty }
-  }
-  guard let first = plan.kept.first, let last = plan.kept.last else {
-    let start = max(plan.oldestKept, floor + 1)
-    if start <= plan.committed {
-      plan.corrupt = [
-        CorruptRange(
-          sequences: SequenceRange(Sequence(start), Sequence(plan.committed)),
-          bytes: bytes(from: layout.dataStart, to: plan.head))
-      ]
-    }
-    return
-  }
-  let start = max(plan.oldestKept, floor + 1)
-  if start < first.first {
-    plan.corrupt.append(
-      CorruptRange(
-        sequences: SequenceRange(Sequence(start), Sequence(first.first - 1)),
-        bytes: bytes(from: plan.head, to: first.offset)))
-  }
-  for (before, after) in zip(plan.kept, plan.kept.dropFirst())
-  where after.first > before.last + 1 {
-    plan.corrupt.append(
-      CorruptRange(
-        sequences: SequenceRange(Sequence(before.last + 1), Sequence(after.first - 1)),
-        bytes: bytes(from: before.end, to: after.offset)))
-  }
-  if plan.committed > last.last {
-    plan.corrupt.append(
-      CorruptRange(
-        sequences: SequenceRange(Sequence(last.last + 1), Sequence(plan.committed)),
-        bytes: bytes(from: last.end, to: plan.head)))
-  }
-  // Below the slowest cursor nothing was lost, only released.
-  plan.oldestKept = max(plan.oldestKept, min(first.first, floor + 1))
+  SpotDecision.table[SpotDecision.row(for: spot)].decision
 }

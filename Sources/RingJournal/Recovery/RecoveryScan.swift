@@ -9,6 +9,12 @@ struct ScanResult: Sendable {
   var damaged: [GroupEntry] = []
   /// The intact group with the highest number.
   var newest: GroupHeader?
+  /// The intact header with the highest number; its body may be damaged.
+  var newestHeader: GroupHeader?
+  /// What all intact headers prove.
+  var evidence = CommitEvidence()
+  /// Blocks where no group begins.
+  var blankBlockCount = 0
   var byteCount = 0
   /// Blocks that the disk refused to read.
   var unreadableBlockCount = 0
@@ -30,6 +36,7 @@ struct RecoveryScan: ~Copyable {
   private let identity: Identity
   private let layout: JournalLayout
   private let boot: BootID
+  private let verifying: Bool
   private let hint: Superblock?
   private var window: ScanWindow
 
@@ -38,18 +45,21 @@ struct RecoveryScan: ~Copyable {
   private static let runGapMax = 64 << 10
 
   init(
-    file: any DiskFile, identity: Identity, layout: JournalLayout, boot: BootID,
-    hint: Superblock?, size: ScanSize = ScanSize()
+    file: any DiskFile, blocks: ControlBlocks, layout: JournalLayout,
+    environment: JournalEnvironment
   ) {
     self.file = file
-    self.identity = identity
+    identity = blocks.identity
     self.layout = layout
-    self.boot = boot
-    self.hint = hint
-    window = ScanWindow(file: file, layout: layout, size: size)
+    hint = blocks.superblock
+    boot = environment.bootID
+    verifying = !environment.isVerificationDisabled
+    window = ScanWindow(
+      file: file, layout: layout,
+      size: environment.scanChunkByteCount.map { .chunks(of: $0) } ?? ScanSize())
   }
 
-  /// On its first lap, scanned only up to the high water and in sequence order.
+  /// On its first lap, scanned in sequence order and not to the end: see `youngReach`.
   private var isYoung: Bool {
     hint.map { $0.headLap == 0 && $0.highWater < layout.dataEnd } ?? false
   }
@@ -59,7 +69,7 @@ struct RecoveryScan: ~Copyable {
     if let hint {
       ranges =
         isYoung
-        ? [layout.dataStart..<hint.highWater]
+        ? [layout.dataStart..<min(hint.highWater + youngReach, layout.dataEnd)]
         : [hint.headOffset..<layout.dataEnd, layout.dataStart..<hint.headOffset]
     }
     // Without a superblock nothing tells old from new before the end: `visitRest` does it all.
@@ -113,28 +123,54 @@ struct RecoveryScan: ~Copyable {
     result.byteCount = window.found.byteCount
   }
 
+  /// How far behind the last sign of life a young ring is searched. The superblock that has the
+  /// latest high water may be rotten or lost; the one that is left is one such step behind.
+  private var youngReach: Int { layout.superblockEveryByteCount }
+
+  /// Not zero: something was written here, and the file was created full of zeros.
+  private func isWritten(_ offset: Int) -> Bool {
+    let block = offset..<offset + Block.byteCount
+    guard window.range.lowerBound <= offset, block.upperBound <= window.range.upperBound else {
+      return false
+    }
+    return window.withBytes(block) { bytes in
+      for index in 0..<Block.byteCount where bytes[index] != 0 { return true }
+      return false
+    }
+  }
+
   private mutating func scan(
     _ range: Range<Int>, _ visit: (JournalRecord, Span<UInt8>) -> Void
   ) {
     var offset = range.lowerBound
-    let limit = range.upperBound
+    var limit = range.upperBound
     while offset < limit {
       window.fill(offset, byteCount: Block.byteCount, limit: limit)
+      if isYoung, offset + Block.byteCount + youngReach > limit, isWritten(offset) {
+        limit = min(offset + Block.byteCount + youngReach, layout.dataEnd)
+      }
       guard let (header, isIntact) = inspect(offset, limit: limit) else {
+        result.blankBlockCount += 1
         offset += Block.byteCount
         continue
       }
       let entry = GroupEntry(header)
+      result.evidence.note(header)
+      if result.newestHeader.map({ header.number > $0.number }) ?? true {
+        result.newestHeader = header
+      }
       guard isIntact else {
         if result.damaged.count < RecoveryScan.damagedMax { result.damaged.append(entry) }
         offset += Block.byteCount
         continue
       }
+      result.evidence.noteIntact(header)
       result.groups.append(entry)
       result.groupByteCountMax = max(result.groupByteCountMax, entry.occupiedByteCount)
       if result.newest.map({ header.number > $0.number }) ?? true { result.newest = header }
       if mayVisitNow(header) { visitGroup(header, visit) }
       offset += entry.occupiedByteCount
+      if isYoung { limit = max(limit, min(offset + youngReach, layout.dataEnd)) }
     }
   }
 
@@ -151,20 +187,20 @@ struct RecoveryScan: ~Copyable {
   private mutating func inspect(
     _ offset: Int, limit: Int
   ) -> (GroupHeader, isIntact: Bool)? {
-    let identity = self.identity
+    let (identity, verifying) = (self.identity, self.verifying)
     let block = offset..<offset + Block.byteCount
     guard window.range.lowerBound <= offset, block.upperBound <= window.range.upperBound else {
       return nil
     }
     let header = window.withBytes(block) {
-      GroupHeader.decode($0, offset: offset, identity: identity)
+      GroupHeader.decode($0, offset: offset, identity: identity, verifying: verifying)
     }
     guard let header else { return nil }
     window.fill(offset, byteCount: header.occupiedByteCount, limit: limit)
     let end = offset + header.occupiedByteCount
     guard window.range.upperBound >= end else { return (header, false) }
     let isIntact = window.withBytes(offset..<offset + Int(header.usedByteCount)) {
-      header.bodyIsIntact($0, seed: identity.checksumSeed)
+      header.bodyIsIntact($0, seed: identity.checksumSeed, verifying: verifying)
     }
     return (header, isIntact)
   }

@@ -46,6 +46,15 @@ package protocol DiskFile: AnyObject, Sendable {
   func dropCache()
 }
 
+extension DiskFile {
+  /// Where the process is to die in the middle of a write: writes the first half and dies.
+  func tear(_ bytes: Span<UInt8>, at offset: Int, _ point: Failpoint) {
+    guard point.isDue else { return }
+    try? write(bytes.extracting(0..<bytes.count / 2), at: offset)
+    point.act()
+  }
+}
+
 /// What the journal needs to know of a filesystem.
 package struct VolumeFacts: Sendable, Hashable {
   package var filesystem: Filesystem

@@ -13,7 +13,9 @@ package final class POSIXDisk: Disk {
     case .existing:
       return POSIXFile(try File.open(path, flags: O_RDWR))
     case .create:
-      return POSIXFile(try File.open(path, flags: O_RDWR | O_CREAT | O_EXCL, mode: 0o600))
+      let descriptor = try File.open(path, flags: O_RDWR | O_CREAT | O_EXCL, mode: 0o600)
+      POSIXDisk.giveToOwner(ofDirectory: File.directoryName(of: path), descriptor)
+      return POSIXFile(descriptor)
     case .readOnly:
       return POSIXFile(try File.open(path, flags: O_RDONLY))
     case .scan:
@@ -24,6 +26,16 @@ package final class POSIXDisk: Disk {
         return POSIXFile(try File.open(path, flags: O_RDONLY))
       }
     }
+  }
+
+  /// What root creates in the gateway's directory, the gateway must be able to open. Where that is
+  /// not possible the file stays root's, as any other file would.
+  private static func giveToOwner(
+    ofDirectory path: String, _ descriptor: borrowing FileDescriptor
+  ) {
+    var facts = stat()
+    guard geteuid() == 0, unsafe stat(path, &facts) == 0, facts.st_uid != 0 else { return }
+    _ = fchown(descriptor.raw, facts.st_uid, facts.st_gid)
   }
 
   package func exists(_ path: String) -> Bool {
@@ -124,48 +136,35 @@ final class POSIXFile: DiskFile {
   }
 
   func read(into bytes: inout MutableSpan<UInt8>, at offset: Int) throws(SystemError) -> Int {
-    var done = 0
-    let total = bytes.count
-    while done < total {
-      let count = unsafe bytes.withUnsafeMutableBytes { buffer in
-        unsafe pread(
-          descriptor.raw, buffer.baseAddress.map { unsafe $0 + done }, total - done,
-          off_t(offset + done))
-      }
-      if count < 0 {
-        if errno == EINTR { continue }
-        if errno == EINVAL && isDirect {
-          // The filesystem took the flag but not the call: read through the cache, which the
-          // opener has dropped.
-          let flags = fcntl(descriptor.raw, F_GETFL)
-          if flags & penstock_o_direct != 0 {
-            _ = fcntl(descriptor.raw, F_SETFL, flags & ~penstock_o_direct)
-            continue
-          }
+    try Transfer.read(into: &bytes) { part, done throws(SystemError) in
+      while true {
+        let count = unsafe part.withUnsafeMutableBytes { buffer in
+          unsafe pread(
+            descriptor.raw, buffer.baseAddress, buffer.count, off_t(offset + done))
         }
-        throw SystemError("pread at \(offset + done)")
+        if count >= 0 { return count }
+        let failure = SystemError("pread at \(offset + done)")
+        // The filesystem took the flag but not the call: read through the cache, which the opener
+        // has dropped.
+        guard failure.code == EINVAL, isDirect, leaveDirect() else { throw failure }
       }
-      if count == 0 { return done }
-      done += count
     }
-    return done
+  }
+
+  /// False when the descriptor was not in direct mode any more.
+  private func leaveDirect() -> Bool {
+    let flags = fcntl(descriptor.raw, F_GETFL)
+    guard flags & penstock_o_direct != 0 else { return false }
+    return fcntl(descriptor.raw, F_SETFL, flags & ~penstock_o_direct) == 0
   }
 
   func write(_ bytes: Span<UInt8>, at offset: Int) throws(SystemError) {
-    var done = 0
-    while done < bytes.count {
-      let count = unsafe bytes.withUnsafeBytes { buffer in
-        unsafe pwrite(
-          descriptor.raw, buffer.baseAddress.map { unsafe $0 + done }, buffer.count - done,
-          off_t(offset + done))
+    try Transfer.write(bytes) { part, done throws(SystemError) in
+      let count = unsafe part.withUnsafeBytes { buffer in
+        unsafe pwrite(descriptor.raw, buffer.baseAddress, buffer.count, off_t(offset + done))
       }
-      if count < 0 {
-        if errno == EINTR { continue }
-        throw SystemError("pwrite at \(offset + done)")
-      }
-      // A write of 0 bytes would loop for ever: a full disk that does not say so.
-      if count == 0 { throw SystemError("pwrite at \(offset + done)", code: ENOSPC) }
-      done += count
+      if count < 0 { throw SystemError("pwrite at \(offset + done)") }
+      return count
     }
   }
 

@@ -53,20 +53,21 @@ struct JournalExportCommand: ParsableCommand {
   func run() throws {
     let path = try argument.path()
     var progress = ProgressLine()
-    var image = try reportingJournalErrors { () throws(JournalError) in
-      try JournalImage(path: path) { share in
+    var observer = try reportingJournalErrors { () throws(JournalError) in
+      try JournalObserver(path: path) { share in
         progress.show("reading \(path): \(Int(share * 100)) %")
       }
     }
     var output = DataOutput()
-    var lines = EventLines(image.identity, site: site)
+    var lines = EventLines(observer.identity, site: site)
     var failure: (any Error)?
     let (first, last) = (selection.from.map { Sequence($0) }, selection.to.map { Sequence($0) })
-    let start = max(first ?? image.oldest, image.oldest)
-    let total = max(min(image.committed, last ?? image.committed).count(since: start.previous), 1)
+    let start = max(first ?? observer.oldest, observer.oldest)
+    let total = max(
+      min(observer.committed, last ?? observer.committed).count(since: start.previous), 1)
     var outcome: JournalError?
     do throws(JournalError) {
-      try image.visit(from: first, through: last) { item, bytes in
+      try observer.visit(from: first, through: last) { item, bytes in
         if case .record(let record) = item {
           if record.sequence.rawValue % 1024 == 0 {
             let done = record.sequence.count(since: start)

@@ -41,19 +41,19 @@ struct JournalListCommand: ParsableCommand {
 
   func run() throws {
     let path = try argument.path()
-    var image = try reportingJournalErrors { () throws(JournalError) in
-      try JournalImage(path: path)
+    var observer = try reportingJournalErrors { () throws(JournalError) in
+      try JournalObserver(path: path)
     }
     var first = selection.from.map { Sequence($0) }
     if let undelivered {
-      let cursor = try cursor(of: undelivered, image.statistics)
+      let cursor = try cursor(of: undelivered, observer.statistics)
       first = max(first ?? .first, cursor.next)
     }
     var output = DataOutput()
     if groups {
-      try listGroups(&image, from: first, &output)
+      try listGroups(&observer, from: first, &output)
     } else {
-      try listRecords(&image, from: first, &output)
+      try listRecords(&observer, from: first, &output)
     }
     try output.flush()
   }
@@ -67,14 +67,14 @@ struct JournalListCommand: ParsableCommand {
   }
 
   private func listRecords(
-    _ image: inout JournalImage, from first: Sequence?, _ output: inout DataOutput
+    _ observer: inout JournalObserver, from first: Sequence?, _ output: inout DataOutput
   ) throws {
     var (failure, count) = (nil as (any Error)?, 0)
     if !json { try output.line(RecordRow.titles) }
     let last = selection.to.map { Sequence($0) }
     var outcome: JournalError?
     do throws(JournalError) {
-      try image.visit(from: first, through: last) { item, bytes in
+      try observer.visit(from: first, through: last) { item, bytes in
         if case .record(let record) = item, !selection.includes(record, bytes) { return true }
         do {
           if json {
@@ -106,11 +106,11 @@ struct JournalListCommand: ParsableCommand {
   }
 
   private func listGroups(
-    _ image: inout JournalImage, from first: Sequence?, _ output: inout DataOutput
+    _ observer: inout JournalObserver, from first: Sequence?, _ output: inout DataOutput
   ) throws {
     var (failure, count) = (nil as (any Error)?, 0)
     if !json { try output.line(GroupRow.titles) }
-    image.visitGroups { group in
+    observer.visitGroups { group in
       if group.sequences.last < first ?? .first { return true }
       if let last = selection.to, group.sequences.first.rawValue > last { return false }
       do {

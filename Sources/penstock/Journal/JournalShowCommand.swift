@@ -48,12 +48,12 @@ struct JournalShowCommand: ParsableCommand {
   func run() throws {
     let wanted = try sequence()
     let path = try location.path(file: operands.count == 2 ? operands[0] : nil)
-    var image = try reportingJournalErrors { () throws(JournalError) in
-      try JournalImage(path: path)
+    var observer = try reportingJournalErrors { () throws(JournalError) in
+      try JournalObserver(path: path)
     }
     var (found, payload) = (nil as JournalItem?, [UInt8]())
     try reportingJournalErrors { () throws(JournalError) in
-      try image.visit(from: wanted, through: wanted) { item, bytes in
+      try observer.visit(from: wanted, through: wanted) { item, bytes in
         found = item
         // The ranges of the record stay valid: the whole group is copied, a commit at most.
         payload.append(bytes)
@@ -61,7 +61,7 @@ struct JournalShowCommand: ParsableCommand {
       }
     }
     guard case .record(let record)? = found else {
-      Console.error("penstock: " + Self.reason(found, wanted, image.committed, image.oldest))
+      Console.error("penstock: " + Self.reason(found, wanted, observer.committed, observer.oldest))
       throw ArgumentParser.ExitCode.failure
     }
     if raw {
@@ -70,7 +70,7 @@ struct JournalShowCommand: ParsableCommand {
       return try output.flush()
     }
     let sheet = RecordSheet(
-      record: record, group: image.group(holding: wanted), sinks: image.statistics.sinks)
+      record: record, group: observer.group(holding: wanted), sinks: observer.statistics.sinks)
     if json {
       Console.line(sheet.object(payload.span).line)
     } else {

@@ -40,13 +40,13 @@ struct JournalStatsCommand: ParsableCommand {
     let path = try argument.path()
     var progress = ProgressLine()
     var sources = SourceCounts()
-    var image = try reportingJournalErrors { () throws(JournalError) in
-      try JournalImage(path: path) { share in
+    var observer = try reportingJournalErrors { () throws(JournalError) in
+      try JournalObserver(path: path) { share in
         progress.show("reading \(path): \(Int(share * 100)) %")
       }
     }
     try reportingJournalErrors { () throws(JournalError) in
-      try image.visit { item, bytes in
+      try observer.visit { item, bytes in
         if case .record(let record) = item {
           sources.count(record, bytes)
           if record.sequence.rawValue % 4096 == 0 {
@@ -58,9 +58,9 @@ struct JournalStatsCommand: ParsableCommand {
     }
     progress.end()
     let report = StatisticsReport(
-      statistics: image.statistics, facts: image.facts, rates: image.rates(),
-      sinkBacklogBytes: image.backlogByteCounts, sources: sources,
-      sourcesMax: allSources ? .max : Self.sourcesShown, isLive: image.isLive, now: Clock.wall())
+      statistics: observer.statistics, facts: observer.facts, rates: observer.rates(),
+      sinkBacklogBytes: observer.backlogByteCounts, sources: sources,
+      sourcesMax: allSources ? .max : Self.sourcesShown, isLive: observer.isLive, now: Clock.wall())
     if json {
       Console.line(report.object.line)
     } else {

@@ -50,26 +50,26 @@ struct JournalTailCommand: ParsableCommand {
     var next: Sequence?
     var journal: JournalID?
     while true {
-      // Another file under the old name: TerminationSignal lasts, the image does not.
+      // Another file under the old name: TerminationSignal lasts, the observer does not.
       let file = try? FileStatus(path: path)
-      var image = try reportingJournalErrors { () throws(JournalError) in
-        try JournalImage(path: path)
+      var observer = try reportingJournalErrors { () throws(JournalError) in
+        try JournalObserver(path: path)
       }
-      if image.identity.id != journal {
+      if observer.identity.id != journal {
         if journal != nil { Console.error("penstock: \(path) is another journal now") }
-        journal = image.identity.id
-        let start = image.committed.rawValue - min(lines, image.committed.rawValue) + 1
-        next = max(Sequence(start), image.oldest)
+        journal = observer.identity.id
+        let start = observer.committed.rawValue - min(lines, observer.committed.rawValue) + 1
+        next = max(Sequence(start), observer.oldest)
       }
       var position = next ?? .first
-      var events = EventLines(image.identity, site: nil)
+      var events = EventLines(observer.identity, site: nil)
       repeat {
-        try show(&image, &position, &events, &output)
+        try show(&observer, &position, &events, &output)
         guard follow, output.isOpen else { return }
         if Poll.wait(socket: nil, wakeUp: interruption, timeout: Self.pollInterval).wokenUp {
           return
         }
-        _ = try reportingJournalErrors { () throws(JournalError) in try image.follow() }
+        _ = try reportingJournalErrors { () throws(JournalError) in try observer.follow() }
       } while (try? FileStatus(path: path)).map { $0.inode == file?.inode } ?? true
       next = position
     }
@@ -77,13 +77,13 @@ struct JournalTailCommand: ParsableCommand {
 
   /// Shows everything from `position` on and moves it behind that.
   private func show(
-    _ image: inout JournalImage, _ position: inout Sequence, _ events: inout EventLines,
+    _ observer: inout JournalObserver, _ position: inout Sequence, _ events: inout EventLines,
     _ output: inout DataOutput
   ) throws {
-    guard position <= image.committed else { return }
+    guard position <= observer.committed else { return }
     var (failure, next) = (nil as (any Error)?, position)
     try reportingJournalErrors { () throws(JournalError) in
-      try image.visit(from: position) { item, bytes in
+      try observer.visit(from: position) { item, bytes in
         next = item.sequences.last.next
         if case .record(let record) = item,
           !(source?.matches(bytes.extracting(record.topic)) ?? true)

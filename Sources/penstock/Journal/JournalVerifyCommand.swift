@@ -35,14 +35,15 @@ struct JournalVerifyCommand: ParsableCommand {
     var progress = ProgressLine()
     let report: VerificationReport
     do throws(JournalError) {
-      var image = try JournalImage(path: path, bypassingCache: true) { share in
+      var observer = try JournalObserver(path: path, bypassingCache: true) { share in
         progress.show("reading \(path): \(Int(share * 50)) %")
       }
-      let found = try image.verify { share in
+      let found = try observer.verify { share in
         progress.show("checking \(path): \(Int(50 + share * 50)) %")
       }
       report = VerificationReport(
-        facts: image.facts, statistics: image.statistics, found: found, isLive: image.isLive)
+        facts: observer.facts, statistics: observer.statistics, found: found,
+        isLive: observer.isLive)
       progress.end()
     } catch {
       progress.end()

@@ -65,6 +65,14 @@ final class TestAgent {
     return code
   }
 
+  func send(signal: Int32) { process?.send(signal: signal) }
+
+  /// Whether it stands still after a SIGSTOP (proc(5), state T).
+  var isPaused: Bool {
+    guard let id = process?.id else { return false }
+    return text(of: "/proc/\(id)/stat").contains(") T ")
+  }
+
   func kill() throws {
     guard var child = process.take() else { return }
     try child.kill()
@@ -87,10 +95,17 @@ final class TestAgent {
     return code
   }
 
-  /// Waits for the end by a SIGKILL that somebody else has sent.
-  func waitForKill() throws {
+  /// Whether a SIGKILL has ended it; it may then be started again.
+  func wasKilled() -> Bool {
+    guard case .killed(signal: SIGKILL)? = try? process?.wait(atMost: .zero) else { return false }
+    process = nil
+    return true
+  }
+
+  /// Waits for the end by a SIGKILL that somebody else, or it itself, has sent.
+  func waitForKill(within limit: Duration = .seconds(10)) throws {
     guard var child = process.take() else { return }
-    guard case .killed(signal: SIGKILL)? = try child.wait(atMost: .seconds(10)) else {
+    guard case .killed(signal: SIGKILL)? = try child.wait(atMost: limit) else {
       throw TestFailure("the agent was not killed")
     }
   }

@@ -88,7 +88,7 @@ package struct JournalGroup: Sendable {
   }
 }
 
-extension JournalImage {
+extension JournalObserver {
   package var identity: JournalIdentity { view.state.identity }
 
   package var facts: JournalFacts {
@@ -102,7 +102,7 @@ extension JournalImage {
       damagedBlockCount: view.blocks.damagedCount,
       missingByteCount: max(0, view.blocks.identity.capacity - view.fileByteCount),
       // On a live file it is the commit that is under way.
-      tornTailCount: isLive ? 0 : view.plan.tornTailCount,
+      tornTailCount: isLive ? 0 : view.plan.count(of: .tornTail),
       unreadableBlockCount: view.unreadableBlockCount, corrupt: view.plan.corrupt,
       skippedThrough: Dictionary(
         uniqueKeysWithValues: view.state.sinks.filter { $0.skippedThrough > 0 }

@@ -1,6 +1,6 @@
 package import GatewayCore
 
-/// What an image holds for a run of sequences.
+/// What an observer holds for a run of sequences.
 package enum JournalItem: Sendable {
   /// Its ranges index the bytes that are lent with it.
   case record(JournalRecord)
@@ -18,7 +18,7 @@ package enum JournalItem: Sendable {
   }
 }
 
-extension JournalImage {
+extension JournalObserver {
   /// Hands over what stands for the sequences `first` to `last` in ascending order, each once: none
   /// is passed over in silence. Without `first` from the oldest that is kept, without `last` up to
   /// the newest that is known. `body` answers false to end it.
@@ -44,7 +44,7 @@ extension JournalImage {
       position = found.range.first
       let item: JournalItem
       if found.reason == .corrupt {
-        if retries < JournalImage.scanAttemptsMax, !isKnownDamage(found.range) {
+        if retries < JournalObserver.scanAttemptsMax, !isKnownDamage(found.range) {
           retries += 1
           // Not what it was when it was scanned: overwritten, most likely.
           if try !follow() || retries > 1 { try reload() }

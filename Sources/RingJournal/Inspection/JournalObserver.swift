@@ -11,7 +11,7 @@ import Platform
 ///
 /// Memory: the scan's buffers (at most 8 MiB) while it opens, the index (48 bytes per commit group)
 /// and a reader's buffer. One thread; blocks in the disk.
-package struct JournalImage: ~Copyable {
+package struct JournalObserver: ~Copyable {
   package let path: String
   let environment: JournalEnvironment
   let file: any DiskFile
@@ -42,8 +42,8 @@ package struct JournalImage: ~Copyable {
     path: String, environment: JournalEnvironment = .posix, bypassingCache: Bool = false,
     progress: (Double) -> Void = { _ in }
   ) throws(JournalError) {
-    let file = try JournalImage.open(path, environment, bypassingCache: bypassingCache)
-    let view = try JournalImage.view(
+    let file = try JournalObserver.open(path, environment, bypassingCache: bypassingCache)
+    let view = try JournalObserver.view(
       of: file, path: path, environment: environment, progress: progress)
     self.path = path
     self.environment = environment
@@ -59,20 +59,21 @@ package struct JournalImage: ~Copyable {
 
   /// Reads the file anew, when the picture can no longer be continued.
   mutating func reload() throws(JournalError) {
-    view = try JournalImage.view(of: file, path: path, environment: environment, progress: { _ in })
+    view = try JournalObserver.view(
+      of: file, path: path, environment: environment, progress: { _ in })
     settle(progress: { _ in })
   }
 
   /// Believes in damage only when nothing moves any more, and goes on to what is newest.
   private mutating func settle(progress: (Double) -> Void) {
-    for _ in 1..<JournalImage.scanAttemptsMax {
+    for _ in 1..<JournalObserver.scanAttemptsMax {
       let before = view.blocks.superblock?.generation
       if !view.plan.corrupt.isEmpty { heal() }
       _ = learn()
       if view.plan.corrupt.isEmpty { return }
-      let now = try? ControlBlocks.read(file, path: path, spacing: environment.spacing)
+      let now = try? ControlBlocks.read(file, path: path, environment: environment)
       guard isLive || now?.superblock?.generation != before,
-        let again = try? JournalImage.view(
+        let again = try? JournalObserver.view(
           of: file, path: path, environment: environment, progress: progress)
       else { return }
       isLive = true
@@ -119,7 +120,7 @@ package struct JournalImage: ~Copyable {
   }
 }
 
-extension JournalImage {
+extension JournalObserver {
   /// One pass over the file. The superblock that the scan began with says what must be there; what
   /// has been released since, the newer one says.
   private static func view(
@@ -133,16 +134,14 @@ extension JournalImage {
       throw JournalError(.foreign, "\(path) has its data region elsewhere; it is not of format 1")
     }
     var scan = RecoveryScan(
-      file: file, identity: blocks.identity, layout: layout, boot: environment.bootID,
-      hint: blocks.superblock,
-      size: environment.scanChunkByteCount.map { .chunks(of: $0) } ?? ScanSize())
+      file: file, blocks: blocks, layout: layout, environment: environment)
     let first = blocks.superblock?.oldestKept ?? 1
     let count = Double(max(blocks.superblock?.nextSequence ?? 1, first + 1) - first)
     scan.run { record, _ in
       let sequence = record.sequence.rawValue
       if sequence % 4096 == 0 { progress(Double(sequence - min(first, sequence)) / count) }
     }
-    if let now = try? ControlBlocks.read(file, path: path, spacing: environment.spacing),
+    if let now = try? ControlBlocks.read(file, path: path, environment: environment),
       now.identity == blocks.identity, let newer = now.superblock
     {
       blocks.superblock?.oldestKept = newer.oldestKept
@@ -151,17 +150,8 @@ extension JournalImage {
       blocks.superblock?.wear = newer.wear
       blocks.superblock?.isCleanStop = newer.isCleanStop
     }
-    let known = blocks.superblock?.sinks ?? []
-    let newest = scan.result.newest
-    let cursors = CursorTable(
-      sinks: known.map { JournalSink(name: $0.name, required: $0.isRequired) },
-      superblock: blocks.superblock, newest: newest)
-    var floor = cursors.floor
-    if known.isEmpty, let newest {
-      floor = (0..<newest.sinkCount).map { newest.acknowledged[$0] }.min() ?? 0
-    }
-    let plan = planRecovery(
-      scan.result, superblock: blocks.superblock, floor: floor, layout: layout)
+    let cursors = CursorTable(blocks: blocks, newest: scan.result.newestHeader)
+    let plan = planRecovery(scan.result, blocks: blocks, floor: cursors.floor, layout: layout)
     let access = JournalAccess(
       path: path, identity: blocks.identity, layout: layout, environment: environment,
       groupByteCountMax: max(scan.result.groupByteCountMax, Block.byteCount))
@@ -176,9 +166,9 @@ extension JournalImage {
   private static func wholeBlocks(
     _ file: any DiskFile, path: String, environment: JournalEnvironment
   ) throws(JournalError) -> ControlBlocks {
-    var blocks = try ControlBlocks.read(file, path: path, spacing: environment.spacing)
+    var blocks = try ControlBlocks.read(file, path: path, environment: environment)
     for _ in 1..<scanAttemptsMax where blocks.damagedCount > 0 {
-      blocks = try ControlBlocks.read(file, path: path, spacing: environment.spacing)
+      blocks = try ControlBlocks.read(file, path: path, environment: environment)
     }
     return blocks
   }

@@ -1,7 +1,8 @@
 // Goal: looking into a journal tells the truth: every committed record once, damage as damage and
 // nothing else as damage, also while the writer is at work; and it writes nothing.
-// Method: images of rings on the simulated disk, with a writer that commits between any two reads
-// of the image, and with damage done on purpose. Cannot show: pages that change within one read.
+// Method: observers of rings on the simulated disk, with a writer that commits between any two
+// reads of the observer, and with damage done on purpose. Cannot show: pages that change within one
+// read.
 
 import GatewayCore
 import JournalSimulation
@@ -11,7 +12,7 @@ import Testing
 
 @testable import RingJournal
 
-/// What the expectations look at: an image itself cannot be copied into one.
+/// What the expectations look at: an observer itself cannot be copied into one.
 private struct Look {
   let committed: Sequence
   let oldest: Sequence
@@ -19,17 +20,17 @@ private struct Look {
   let facts: JournalFacts
   let statistics: JournalStatistics
 
-  init(_ image: borrowing JournalImage) {
-    committed = image.committed
-    oldest = image.oldest
-    isLive = image.isLive
-    facts = image.facts
-    statistics = image.statistics
+  init(_ observer: borrowing JournalObserver) {
+    committed = observer.committed
+    oldest = observer.oldest
+    isLive = observer.isLive
+    facts = observer.facts
+    statistics = observer.statistics
   }
 }
 
-@Suite("Images of journals")
-struct ImageTests {
+@Suite("Observers of journals")
+struct ObserverTests {
   private struct Seen: Equatable {
     var records: [UInt64] = []
     var gaps: [SequenceRange] = []
@@ -45,15 +46,15 @@ struct ImageTests {
     }
   }
 
-  private func image(_ kit: JournalKit) throws -> JournalImage {
-    try JournalImage(path: JournalKit.path, environment: kit.environment)
+  private func observer(_ kit: JournalKit) throws -> JournalObserver {
+    try JournalObserver(path: JournalKit.path, environment: kit.environment)
   }
 
   private func contents(
-    _ image: inout JournalImage, from first: Sequence? = nil, through last: Sequence? = nil
+    _ observer: inout JournalObserver, from first: Sequence? = nil, through last: Sequence? = nil
   ) throws -> Seen {
     var seen = Seen()
-    try image.visit(from: first, through: last) { item, _ in
+    try observer.visit(from: first, through: last) { item, _ in
       seen.take(item)
       return true
     }
@@ -75,23 +76,23 @@ struct ImageTests {
     return journal
   }
 
-  @Test("an image holds what the journal holds, in order, and nothing is written")
+  @Test("an observer holds what the journal holds, in order, and nothing is written")
   func sameAsTheJournal() throws {
     let kit = JournalKit()
     let journal = try turned(kit)
     let before = kit.disk.bytes(JournalKit.path)
-    var image = try image(kit)
-    let look = Look(image)
+    var observer = try observer(kit)
+    let look = Look(observer)
     #expect(look.committed == journal.state.committed)
     #expect(look.oldest == journal.state.oldestKept)
     #expect(look.oldest > Sequence(100), "the ring has turned")
-    let seen = try contents(&image)
+    let seen = try contents(&observer)
     #expect(seen.records == Array(look.oldest.rawValue...look.committed.rawValue))
     #expect(seen.gaps == [] && seen.absent == [])
     #expect(look.statistics.sinks == journal.state.statistics().sinks)
     #expect(look.statistics.used == journal.state.statistics().used)
-    let found = try image.verify()
-    #expect(found.isIntact && !Look(image).isLive)
+    let found = try observer.verify()
+    #expect(found.isIntact && !Look(observer).isLive)
     #expect(kit.disk.bytes(JournalKit.path) == before)
   }
 
@@ -99,18 +100,18 @@ struct ImageTests {
   func ranges() throws {
     let kit = JournalKit()
     _ = try turned(kit)
-    var image = try image(kit)
-    let oldest = image.oldest
-    let seen = try contents(&image, from: .first, through: oldest.next)
+    var observer = try observer(kit)
+    let oldest = observer.oldest
+    let seen = try contents(&observer, from: .first, through: oldest.next)
     #expect(seen.absent == [SequenceRange(.first, oldest.previous)])
     #expect(seen.records == [oldest.rawValue, oldest.rawValue + 1])
-    let beyond = try contents(&image, from: image.committed.next)
+    let beyond = try contents(&observer, from: observer.committed.next)
     #expect(beyond == Seen())
-    let (newest, none) = (image.committed, image.committed.next)
-    let group = image.group(holding: newest)
+    let (newest, none) = (observer.committed, observer.committed.next)
+    let group = observer.group(holding: newest)
     #expect(group?.sequences.contains(newest) == true)
     #expect(group?.acknowledged["central"] != nil)
-    let noGroup = image.group(holding: none)
+    let noGroup = observer.group(holding: none)
     #expect(noGroup == nil, "nothing is beyond the newest")
   }
 
@@ -118,13 +119,13 @@ struct ImageTests {
   func groups() throws {
     let kit = JournalKit()
     _ = try turned(kit)
-    var image = try image(kit)
+    var observer = try observer(kit)
     var groups: [JournalGroup] = []
-    image.visitGroups {
+    observer.visitGroups {
       groups.append($0)
       return true
     }
-    let look = Look(image)
+    let look = Look(observer)
     #expect(groups.count == look.statistics.groupCount)
     #expect(groups.last?.sequences.last == look.committed)
     for (before, after) in zip(groups, groups.dropFirst()) {
@@ -134,13 +135,13 @@ struct ImageTests {
   }
 
   @Test(
-    "an image follows the writer, copies of the tail, turns of the ring and new epochs included")
+    "an observer follows the writer, copies of the tail, turns of the ring and new epochs included")
   func follows() throws {
     for seed in 1...8 {
       var generator = SeededGenerator(seed: UInt64(seed))
       let kit = JournalKit(blocks: 32)
       var journal = try kit.open()
-      var image = try image(kit)
+      var observer = try observer(kit)
       var (seen, next) = (Seen(), Sequence.first)
       for step in 0..<200 {
         let size = Int.random(in: 0..<4, using: &generator) == 0 ? 5000 : 60
@@ -151,13 +152,13 @@ struct ImageTests {
           kit.disk.kill()
           journal = try kit.open()
           // On this disk the reader's descriptor died, too.
-          image = try self.image(kit)
+          observer = try self.observer(kit)
         }
         // At the latest before the ring could turn under the reader.
         guard step % 3 == 0 || step == 199 else { continue }
-        let (hasNews, committed) = (try image.follow(), image.committed)
+        let (hasNews, committed) = (try observer.follow(), observer.committed)
         #expect(hasNews && committed == journal.state.committed, "seed \(seed), step \(step)")
-        try image.visit(from: next) { item, _ in
+        try observer.visit(from: next) { item, _ in
           seen.take(item)
           next = item.sequences.last.next
           return true
@@ -165,7 +166,7 @@ struct ImageTests {
       }
       #expect(seen.records == Array(1...200), "seed \(seed)")
       #expect(seen.gaps == [] && seen.absent == [], "seed \(seed)")
-      let (isLive, hasNews) = (image.isLive, try image.follow())
+      let (isLive, hasNews) = (observer.isLive, try observer.follow())
       #expect(isLive && !hasNews)
     }
   }
@@ -175,15 +176,15 @@ struct ImageTests {
     let kit = JournalKit(blocks: 32)
     var journal = try kit.open()
     _ = try journal.writer.commit([1])
-    var image = try image(kit)
-    _ = try contents(&image)
+    var observer = try observer(kit)
+    _ = try contents(&observer)
     for _ in 0..<300 {
       _ = try journal.writer.commit([UInt8](repeating: 7, count: 3000))
       journal.state.acknowledge(0, through: journal.state.committed)
     }
-    let hasNews = try image.follow()
-    let seen = try contents(&image, from: Sequence(2))
-    let look = Look(image)
+    let hasNews = try observer.follow()
+    let seen = try contents(&observer, from: Sequence(2))
+    let look = Look(observer)
     #expect(hasNews)
     #expect(seen.absent == [SequenceRange(Sequence(2), look.oldest.previous)])
     #expect(seen.records == Array(look.oldest.rawValue...301))
@@ -202,18 +203,18 @@ struct ImageTests {
     let victim = entries[Int.random(in: 1..<entries.count - 2, using: &generator)]
     let place = victim.offset + Int.random(in: 0..<Int(victim.usedByteCount), using: &generator)
     kit.disk.damage(JournalKit.path) { $0[place] ^= 1 << UInt8(seed % 8) }
-    var image = try image(kit)
+    var observer = try observer(kit)
     let range = SequenceRange(Sequence(victim.first), Sequence(victim.last))
-    let found = try image.verify()
+    let found = try observer.verify()
     #expect(!found.isIntact)
     // Where the older copy of a tail is still whole, it has some of the records.
     let lost = try #require(found.corrupt.first)
     #expect(found.corrupt.count == 1)
     #expect(lost.last == range.last && lost.first >= range.first)
-    let look = Look(image)
+    let look = Look(observer)
     #expect(look.facts.corrupt.map(\.sequences) == [lost])
     #expect(found.overtaken == [] && found.contradictions == [])
-    let seen = try contents(&image)
+    let seen = try contents(&observer)
     #expect(seen.gaps == [lost])
     let all = Set(look.oldest.rawValue...look.committed.rawValue)
     #expect(Set(seen.records) == all.subtracting(lost.first.rawValue...victim.last))
@@ -228,14 +229,14 @@ struct ImageTests {
       $0[600] ^= 1
       $0[2 * 4096 + 600] ^= 1
     }
-    var image = try image(kit)
-    let look = Look(image)
+    var observer = try observer(kit)
+    let look = Look(observer)
     #expect(look.facts.damagedBlockCount == 2)
     #expect(look.facts.epoch == nil)
-    let found = try image.verify()
+    let found = try observer.verify()
     #expect(found.isIntact)
     #expect(look.committed == journal.state.committed)
-    #expect(look.statistics.sinks == [])
+    #expect(look.statistics.sinks.map(\.acknowledged) == [journal.state.acknowledged(0)])
   }
 
   @Test("a copy that was cut short is read as far as it goes")
@@ -245,10 +246,10 @@ struct ImageTests {
     for _ in 0..<20 { _ = try journal.writer.commit([UInt8](repeating: 1, count: 5000)) }
     try journal.writer.close()
     kit.disk.damage(JournalKit.path) { $0.removeLast($0.count - 20 * 4096) }
-    var image = try image(kit)
-    let look = Look(image)
+    var observer = try observer(kit)
+    let look = Look(observer)
     #expect(look.facts.missingByteCount == 48 * 4096)
-    let seen = try contents(&image)
+    let seen = try contents(&observer)
     #expect(seen.records.first == 1 && seen.records.count < 20)
     #expect(seen.gaps.last?.last == Sequence(20))
     #expect(seen.records.count + Int(seen.gaps.reduce(0) { $0 + $1.count }) == 20)
@@ -259,7 +260,7 @@ struct ImageTests {
     let kit = JournalKit()
     var journal = try kit.open()
     _ = try journal.writer.commit([1])
-    var early = try image(kit)
+    var early = try observer(kit)
     let none = early.rates()
     #expect(none == nil)
     for _ in 0..<10 {
@@ -267,8 +268,8 @@ struct ImageTests {
       _ = try journal.writer.commit([UInt8](repeating: 1, count: 4000))
       journal.state.acknowledge(0, through: journal.state.committed.previous)
     }
-    var image = try image(kit)
-    let known = image.rates()
+    var observer = try observer(kit)
+    let known = observer.rates()
     let rates = try #require(known)
     #expect(rates.span >= .seconds(100) && rates.span < .seconds(101))
     #expect(abs(rates.records - 0.11) < 0.002, "\(rates.records)")
@@ -277,10 +278,10 @@ struct ImageTests {
   }
 }
 
-/// What the image sees when the writer commits between any two of its reads.
-@Suite("Images of journals at work")
-struct LiveImageTests {
-  /// Commits before the image's reads, as often and as large as the generator says.
+/// What the observer sees when the writer commits between any two of its reads.
+@Suite("Observers of journals at work")
+struct LiveObserverTests {
+  /// Commits before the observer's reads, as often and as large as the generator says.
   private final class Companion: Sendable {
     private struct State: ~Copyable, Sendable {
       var writer: JournalWriter
@@ -359,10 +360,10 @@ struct LiveImageTests {
       return try file.read(into: &bytes, at: offset)
     }
     func write(_ bytes: Span<UInt8>, at offset: Int) throws(SystemError) {
-      Issue.record("an image writes nothing")
+      Issue.record("an observer writes nothing")
     }
-    func dataSync() throws(SystemError) { Issue.record("an image syncs nothing") }
-    func fullSync() throws(SystemError) { Issue.record("an image syncs nothing") }
+    func dataSync() throws(SystemError) { Issue.record("an observer syncs nothing") }
+    func fullSync() throws(SystemError) { Issue.record("an observer syncs nothing") }
     func dropCache() {}
   }
 
@@ -383,14 +384,14 @@ struct LiveImageTests {
   @Test("a writer at work is never taken for damage", arguments: 1...30)
   func noFalseAlarm(seed: UInt64) throws {
     let (kit, companion) = try scene(seed: seed, commits: Int(seed % 4) * 70)
-    var image = try JournalImage(path: JournalKit.path, environment: kit.environment)
-    let found = try image.verify()
+    var observer = try JournalObserver(path: JournalKit.path, environment: kit.environment)
+    let found = try observer.verify()
     #expect(found.corrupt == [], "seed \(seed)")
     #expect(found.contradictions == [], "seed \(seed)")
     #expect(companion.commitCount > 20)
     companion.stop()
-    _ = try image.follow()
-    let after = try image.verify()
+    _ = try observer.follow()
+    let after = try observer.verify()
     #expect(after.isIntact)
   }
 
@@ -404,8 +405,8 @@ struct LiveImageTests {
     kit.disk.damage(JournalKit.path) { $0[victim.offset + 300] ^= 4 }
     let companion = Companion(journal, seed: seed)
     kit.environment.disk = BusyDisk(kit.disk, companion)
-    var image = try JournalImage(path: JournalKit.path, environment: kit.environment)
-    let found = try image.verify()
+    var observer = try JournalObserver(path: JournalKit.path, environment: kit.environment)
+    let found = try observer.verify()
     #expect(found.corrupt == [SequenceRange(Sequence(victim.first), Sequence(victim.last))])
   }
 }

@@ -1,14 +1,14 @@
 import GatewayCore
 import Synchronization
 
-/// How an image keeps up with a writer that knows nothing of it: the writer's next group can only
-/// be in a few places, and each carries a number that grows with every write.
-extension JournalImage {
+/// How an observer keeps up with a writer that knows nothing of it: the writer's next group can
+/// only be in a few places, and each carries a number that grows with every write.
+extension JournalObserver {
   /// Learns what was committed since the last look. Cheap when that is nothing.
   /// - Returns: whether there is news.
   package mutating func follow() throws(JournalError) -> Bool {
     if learn() { return true }
-    guard let now = try? ControlBlocks.read(file, path: path, spacing: environment.spacing),
+    guard let now = try? ControlBlocks.read(file, path: path, environment: environment),
       let superblock = now.superblock
     else { return false }
     if superblock.generation != view.blocks.superblock?.generation { isLive = true }
@@ -80,7 +80,7 @@ extension JournalImage {
       var released: UInt64 = 0
       if let newest = index.last {
         while let oldest = index.first, index.count > 1,
-          JournalImage.isOverwritten(oldest, from: newest, to: entry)
+          JournalObserver.isOverwritten(oldest, from: newest, to: entry)
         {
           released = oldest.last
           index.removeFirst()

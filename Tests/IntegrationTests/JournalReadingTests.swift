@@ -269,7 +269,7 @@ struct JournalReadingTests {
     try sample.fill()
     let directory = sample.directory.path
     try File.replace(directory + "/empty", with: [])
-    try File.replace(directory + "/zeros", with: [UInt8](repeating: 0, count: 1 << 16))
+    try File.replace(directory + "/zeros", with: [UInt8](repeating: 0, count: 9 << 20))
     try File.replace(directory + "/text", with: Array("gateway: {id: gw-1}\n".utf8))
     let cases: [(String, Int32, String)] = [
       ("/empty", 65, "is empty"), ("/zeros", 65, "only zeros"), ("/text", 65, "is not a journal"),

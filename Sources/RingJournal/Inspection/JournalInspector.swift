@@ -5,6 +5,10 @@ package enum JournalInspector {
   package static func statistics(
     path: String, environment: JournalEnvironment = .posix
   ) throws(JournalError) -> JournalStatistics {
-    try JournalObserver(path: path, environment: environment).statistics
+    let observer = try JournalObserver(path: path, environment: environment)
+    // The numbers of a short copy would be those of what is left.
+    try observer.view.blocks.identity.checkSize(
+      of: observer.file, path: path, spacing: environment.spacing)
+    return observer.statistics
   }
 }

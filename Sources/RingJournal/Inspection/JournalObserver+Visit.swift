@@ -39,8 +39,8 @@ extension JournalObserver {
         }
         return true
       }
-      if reader.position > position { retries = 0 }
       guard !isEnded, case .gap(let found) = outcome, found.range.first <= last else { return }
+      if found.range.first > position { retries = 0 }
       position = found.range.first
       let item: JournalItem
       if found.reason == .corrupt {
@@ -65,7 +65,7 @@ extension JournalObserver {
 
   private func isKnownDamage(_ range: SequenceRange) -> Bool {
     view.plan.corrupt.contains {
-      $0.sequences.first <= range.first && range.last <= $0.sequences.last
+      $0.sequences.first <= range.last && range.first <= $0.sequences.last
     }
   }
 }

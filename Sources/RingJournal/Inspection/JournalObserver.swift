@@ -37,7 +37,7 @@ package struct JournalObserver: ~Copyable {
   /// - Parameters:
   ///   - bypassingCache: read what is on the medium, not what the page cache remembers of it.
   ///   - progress: how much of the scan is done, 0 to 1; called now and then.
-  /// - Throws: `openFailed`, `foreign`, `zeros`, `newerVersion`, `damaged`.
+  /// - Throws: `openFailed`, `foreign`, `zeros`, `truncated`, `newerVersion`, `damaged`.
   package init(
     path: String, environment: JournalEnvironment = .posix, bypassingCache: Bool = false,
     progress: (Double) -> Void = { _ in }
@@ -85,15 +85,12 @@ package struct JournalObserver: ~Copyable {
     _ path: String, _ environment: JournalEnvironment, bypassingCache: Bool
   ) throws(JournalError) -> any DiskFile {
     let file: any DiskFile
-    let byteCount: Int
     do throws(SystemError) {
       file = try environment.disk.open(path, bypassingCache ? .scan : .readOnly)
-      byteCount = try file.byteCount()
+      // Refuses what is no file.
+      _ = try file.byteCount()
     } catch {
       throw unopened(path, error, environment.disk)
-    }
-    guard byteCount > 0 else {
-      throw JournalError(.foreign, "\(path) is empty; a journal is never empty")
     }
     if bypassingCache { file.dropCache() }
     return file

@@ -273,7 +273,7 @@ struct JournalReadingTests {
     try File.replace(directory + "/text", with: Array("gateway: {id: gw-1}\n".utf8))
     let cases: [(String, Int32, String)] = [
       ("/empty", 65, "is empty"), ("/zeros", 65, "only zeros"), ("/text", 65, "is not a journal"),
-      ("", 65, "it holds telemetry.journal: name one of them"), ("/none", 74, "does not exist"),
+      ("", 74, "it holds telemetry.journal: name one of them"), ("/none", 74, "does not exist"),
     ]
     for command in ["verify", "stats", "list", "export", "tail"] {
       for (name, code, words) in cases {

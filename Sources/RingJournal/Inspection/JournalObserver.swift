@@ -107,7 +107,7 @@ package struct JournalObserver: ~Copyable {
       let advice =
         journals.isEmpty
         ? "name a journal file" : "it holds \(journals.joined(separator: ", ")): name one of them"
-      return JournalError(.foreign, "\(path) is not a file; \(advice)")
+      return JournalError(.openFailed, "\(path) is not a file; \(advice)")
     case EACCES:
       return JournalError(
         .openFailed, "\(path) may not be read by this user; run as the gateway's user or as root")

@@ -16,7 +16,7 @@ RELEASE_FLAGS = -c release --static-swift-stdlib
 DIST = dist
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test bench format lint check-unit install uninstall clean
+.PHONY: help deps build demo test torture bench format lint check-unit install uninstall clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,12 +36,28 @@ demo: deps build ## two private brokers, pumps, an outage and a SIGKILL, then th
 
 # Tests that start brokers, agents and other processes wait for them: one at a time, so that their
 # deadlines measure the product and not the other tests.
-PROCESS_TESTS = CrashTests|IntegrationTests|MosquittoTests|AuditTests|ObservabilityTests|PlatformTests
+PROCESS_TESTS = CrashTests|PowerTests|IntegrationTests|MosquittoTests|AuditTests|ObservabilityTests|PlatformTests
+
+TORTURE = .build/release/journal-torture
 
 test: deps check-unit build ## unit, integration and crash tests, and the released program
+	$(SWIFT) build $(RELEASE_FLAGS) --product journal-torture
+	$(TORTURE) all --quick
 	$(SWIFT) build --build-tests
 	$(SWIFT) test --skip-build --skip '$(PROCESS_TESTS)'
 	$(SWIFT) test --skip-build --no-parallel --filter '$(PROCESS_TESTS)'
+
+# The same tests as in `make test`, longer: as many kills, cuts and failing calls as a proof wants.
+torture: deps build ## every campaign in full, with its negative controls (about an hour; root)
+	$(SWIFT) build $(RELEASE_FLAGS) --product journal-torture
+	$(TORTURE) all
+	$(SWIFT) build --build-tests
+	PENSTOCK_POWER_CUTS=240 PENSTOCK_DISK_CALLS=50 PENSTOCK_LOST_PAGES=20 \
+	  $(SWIFT) test --skip-build --no-parallel --filter PowerTests
+	PENSTOCK_CRASH_KILLS=500 PENSTOCK_FAILPOINT_SEEDS=1-20 PENSTOCK_SLOW_DISK_SECONDS=600 \
+	  PENSTOCK_PAUSE_SECONDS=90 PENSTOCK_BACKLOG_MESSAGES=100000 \
+	  $(SWIFT) test --skip-build --no-parallel \
+	  --filter 'CrashTests|Failpoint|StallTests|ClockTests|ScarcityTests|OpeningTests|RingFullTests'
 
 bench: deps ## measure the figures of the README as ratios in one run (about 5 minutes)
 	PENSTOCK_BENCHMARKS=1 $(SWIFT) build -c release --scratch-path .build/bench

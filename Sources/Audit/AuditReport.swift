@@ -12,6 +12,8 @@ package struct AuditCounts: Sendable, Hashable {
   /// Distinct messages delivered.
   package var delivered: UInt64 = 0
   package var lost: UInt64 = 0
+  /// Lost, and no gap speaks of it.
+  package var untold: UInt64 = 0
   package var invented: UInt64 = 0
   package var corrupt: UInt64 = 0
   package var duplicated: UInt64 = 0
@@ -21,6 +23,7 @@ package struct AuditCounts: Sendable, Hashable {
   package var unaccounted: UInt64 = 0
   package var reused: UInt64 = 0
   package var gaps: UInt64 = 0
+  /// Distinct ones, however often a gap came.
   package var gapSequences: UInt64 = 0
   package var deadLetters: UInt64 = 0
   package var undecodable: UInt64 = 0
@@ -92,6 +95,7 @@ package struct AuditReport: Sendable, Hashable {
       ("sends", counts.sends), ("sent", counts.sent), ("acknowledged", counts.acknowledged),
       ("delivered", counts.delivered), ("envelopes", counts.envelopes),
       ("events", counts.events), ("epochs", counts.epochs), ("lost", counts.lost),
+      ("untold", counts.untold),
       ("duplicated", counts.duplicated), ("redelivered", counts.redelivered),
       ("allowedRedelivery", allowedRedelivery),
       ("outOfOrderBySequence", counts.outOfOrderBySequence),

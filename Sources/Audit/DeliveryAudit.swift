@@ -19,7 +19,7 @@ package import GatewayCore
 ///     reused          one (journal, sequence) for two messages
 ///
 /// Gaps and dead letters are the gateway's honest words about loss; they are counted apart, and a
-/// message inside a gap is still lost.
+/// message inside a gap is still lost. `untold` is how many more are lost than gaps speak of.
 ///
 /// A value without I/O. Memory: at most about 80 bytes per message; `messageCountMax` messages,
 /// what comes beyond is counted as `unaudited` and no report with such messages is clean.
@@ -62,6 +62,8 @@ package struct DeliveryAudit: Sendable {
   private struct Journal {
     let id: JournalID
     var coverage = SequenceCoverage()
+    /// What gaps speak of.
+    var gaps = SequenceCoverage()
     /// Message number + 1 by sequence; 0 for "not seen".
     var messages: [UInt32] = []
   }
@@ -172,11 +174,14 @@ package struct DeliveryAudit: Sendable {
   }
 
   package mutating func gap(_ gap: Gap) {
-    guard envelope != nil else { return }
+    guard let envelope else { return }
     accounted.append(gap.range)
     counts.gaps += 1
-    counts.gapSequences += gap.range.count
-    note("gap: \(gap.range), \(gap.reason.text)")
+    let journal = lives[envelope.life].journal
+    let before = journals[journal].gaps.count
+    journals[journal].gaps.insert(gap.range)
+    counts.gapSequences += journals[journal].gaps.count - before
+    note("gap: \(gap.range), \(gap.reason.text)" + (gap.topic.map { " of \($0)" } ?? ""))
   }
 
   package mutating func elided(_ range: SequenceRange) {
@@ -218,6 +223,7 @@ package struct DeliveryAudit: Sendable {
       counts.lost += 1
       Self.note("lost: \(name(UInt32(index)))", in: &samples)
     }
+    counts.untold = counts.lost - min(counts.lost, counts.gapSequences)
     for journal in journals {
       for range in journal.coverage.missing {
         counts.unaccounted += range.count

@@ -7,6 +7,9 @@ package struct SequenceCoverage: Sendable {
 
   package init() {}
 
+  /// How many sequences are known.
+  package var count: UInt64 { ranges.reduce(0) { $0 + $1.count } }
+
   /// Adds a range; parts known already are fine. O(log n), plus the move of what lies behind.
   package mutating func insert(_ range: SequenceRange) {
     // The first range that ends at or beyond the sequence just before the new one: it may merge.

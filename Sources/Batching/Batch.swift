@@ -21,8 +21,13 @@ package struct Batch: Sendable {
   /// Every sequence in here is an event, a gap or elided; the batch after it begins at `last + 1`.
   package let range: SequenceRange
   package let epoch: Epoch
-  /// Records with data in them; 0 for a batch that only tells of a gap.
+  /// Records of the journal in it, runs of refused messages included; 0 for a batch that only tells
+  /// of what is not in the journal any more.
   package let recordCount: Int
+  /// How many of them are such runs, which tell of gaps and deliver nothing.
+  package var tombstoneCount = 0
+  /// How many records it can be split into; 0 when there is none that could be a dead letter.
+  package var divisibleCount: Int { recordCount == 1 && tombstoneCount == 1 ? 0 : recordCount }
   package let destination: Destination
   package let bytes: [UInt8]
   package let isRetained: Bool

@@ -55,10 +55,11 @@ extension Batcher {
       let range = record.sequences
       guard record.kind == .data else {
         encoder.begin(journal: making.journal, epoch: record.epoch, first: record.sequence)
-        encoder.appendRecord(record, bytes)
+        let gap = encoder.appendRecord(record, bytes)
         taken = notice(
-          record.kind == .tombstone ? .gaps : .deadLetter, range: range, epoch: record.epoch,
-          recordCount: 1, encoder: &encoder)
+          gap == nil ? .deadLetter : .gaps, range: range, epoch: record.epoch, recordCount: 1,
+          gaps: gap.map { [$0] } ?? [], encoder: &encoder)
+        if gap != nil { taken?.tombstoneCount = 1 }
         return true
       }
       var payload: [UInt8] = []

@@ -31,6 +31,7 @@ package struct Batcher: ~Copyable {
     var last: Sequence = .none
     var epoch: Epoch
     var recordCount = 0
+    var tombstoneCount = 0
     /// Nil while nothing has been taken.
     var oldest: MonotonicTime?
     var recordCountMax = 0
@@ -182,7 +183,10 @@ package struct Batcher: ~Copyable {
       if elisions.contains(where: { $0.contains(record.sequence) }) {
         assembly.encoder.appendElided(record.sequences)
       } else {
-        assembly.encoder.appendRecord(record, bytes)
+        if let gap = assembly.encoder.appendRecord(record, bytes) {
+          assembly.gaps.append(gap)
+          assembly.tombstoneCount += 1
+        }
         assembly.recordCount += 1
       }
       return true
@@ -203,8 +207,9 @@ package struct Batcher: ~Copyable {
       compression: compression, to: &properties)
     let batch = Batch(
       range: SequenceRange(assembly.first, assembly.last), epoch: assembly.epoch,
-      recordCount: assembly.recordCount, destination: .batches, bytes: packet, isRetained: false,
-      properties: properties, gaps: assembly.gaps)
+      recordCount: assembly.recordCount, tombstoneCount: assembly.tombstoneCount,
+      destination: .batches, bytes: packet, isRetained: false, properties: properties,
+      gaps: assembly.gaps)
     ratio = 0.75 * ratio + 0.25 * Double(encodedByteCount) / Double(max(packet.count, 1))
     assembly.clear()
     guard packet.count > packetByteCountMax, batch.recordCount > 1 else { return batch }
@@ -257,6 +262,7 @@ extension Batcher.Assembly {
     self.epoch = epoch ?? self.epoch
     self.oldest = oldest
     recordCount = 0
+    tombstoneCount = 0
     gaps.removeAll(keepingCapacity: true)
     encoder.begin(journal: journal, epoch: self.epoch, first: first)
   }
@@ -268,11 +274,14 @@ extension Batcher.Assembly {
 }
 
 extension EnvelopeEncoder {
-  /// One journal record as one event; a tombstone as the gap it stands for.
-  mutating func appendRecord(_ record: JournalRecord, _ bytes: Span<UInt8>) {
+  /// One journal record as one event; a tombstone as the gap it stands for, which it answers.
+  mutating func appendRecord(_ record: JournalRecord, _ bytes: Span<UInt8>) -> Gap? {
     switch record.kind {
     case .tombstone:
-      appendGap(Gap(record.sequences, .quota))
+      let topic = String(decoding: bytes.extracting(record.topic))
+      let gap = Gap(record.sequences, .quota, topic: topic)
+      appendGap(gap)
+      return gap
     case .data, .deadLetter:
       appendEvent(
         EventFields(
@@ -281,6 +290,7 @@ extension EnvelopeEncoder {
         topic: bytes.extracting(record.topic), id: bytes.extracting(record.idTextBytes),
         properties: bytes.extracting(record.properties),
         payload: bytes.extracting(record.payload))
+      return nil
     }
   }
 }

@@ -8,10 +8,12 @@
 //   content       SipHash-2-4-128(key, 0x03, topic length u16, topic, payload digest 128 bit)
 //   payload       SipHash-2-4-128(payload key, payload), the digest being its low half
 //   payload key   SipHash-2-4-128(key, "penstock payload")
+//   source        SipHash-2-4-128(source key, topic), the low half; kept nowhere
+//   source key    SipHash-2-4-128(key, "penstock source")
 //
 // The first byte separates the domains, the length the topic from the id, the kinds a number from a
-// string. Payloads have a key of their own instead of a first byte, so that they need no copy. The
-// kinds are 0x73 `s` string, 0x6e `n` number, 0x75 `u` user property.
+// string. Payloads and sources have keys of their own instead of a first byte, so that they need no
+// copy. The kinds are 0x73 `s` string, 0x6e `n` number, 0x75 `u` user property.
 //
 // SipHash comes from libsodium. With a secret key it is a pseudo-random function: whoever does not
 // hold the key can neither aim at another device's id nor crowd one part of the index.
@@ -22,10 +24,12 @@ package import GatewayCore
 package struct MessageHasher: Sendable {
   private let key: Sodium.Words
   private let payloadKey: Sodium.Words
+  private let sourceKey: Sodium.Words
 
   package init(key: HashKey) {
     self.key = Sodium.Words(low: key.low, high: key.high)
     self.payloadKey = Sodium.sipHash(Array("penstock payload".utf8).span, key: self.key)
+    self.sourceKey = Sodium.sipHash(Array("penstock source".utf8).span, key: self.key)
   }
 
   /// The hash of a message id. Never `.absent`. `scratch` is overwritten; it allocates only until
@@ -43,6 +47,13 @@ package struct MessageHasher: Sendable {
   /// The digest that tells two payloads under one message id apart.
   package func digest(_ payload: Span<UInt8>) -> UInt64 {
     Sodium.sipHash(payload, key: payloadKey).low
+  }
+
+  /// Stands for a source topic in memory, as far as a table of thousands needs it. Two of 10,000
+  /// sources have the same with a probability below 1 in 100,000,000,000, and nobody without the
+  /// key can make it so.
+  package func sourceHash(_ topic: Span<UInt8>) -> UInt64 {
+    Sodium.sipHash(topic, key: sourceKey).low
   }
 
   /// Under which hash a payload that conflicts with a known id is itself remembered, so that its

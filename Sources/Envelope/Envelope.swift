@@ -12,7 +12,9 @@
 //      "epoch":"9f3c…",                  16 hexadecimal digits: the file's current life
 //      "first":990,"last":1540,          the sequences this envelope accounts for, both included
 //      "events":[…],                     ascending by sequence; may be empty
-//      "gaps":[{"first":990,"last":1040,"count":51,"reason":"ring-full"}],
+//      "gaps":[{"first":990,"last":1040,"count":51,"reason":"ring-full"},
+//              {"first":1043,"last":1060,"count":18,"reason":"quota",
+//               "topic":"pumps/1/metrics"}],     topic: only when all are of one known source
 //      "elided":[{"first":1042,"last":1042,"count":1}]}
 //
 // Every sequence in first...last is in exactly one of events, gaps (lost, with the reason) and

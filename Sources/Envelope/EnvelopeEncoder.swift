@@ -135,7 +135,7 @@ package struct EnvelopeEncoder: ~Copyable {
   /// Adds a run of sequences that is lost.
   package mutating func appendGap(_ gap: Gap) {
     advance(over: gap.range.first, gap.range.last)
-    gaps.append(gap.range, gap.reason)
+    gaps.append(gap.range, gap.reason, topic: gap.topic)
   }
 
   /// Adds a run of sequences that is not meant for this sink.

@@ -95,22 +95,22 @@ struct EnvelopeParser {
 
   private mutating func readGap(_ text: Span<UInt8>) throws -> Gap {
     let start = reader.position
-    let (range, reason) = try readRange(text)
+    let (range, reason, topic) = try readRange(text)
     guard let reason else { throw malformed("a gap without \"reason\"", at: start) }
     guard let known = GapReason(text: reason) else {
       throw malformed("a gap for the unknown reason \"\(reason)\"", at: start)
     }
-    return Gap(range, known)
+    return Gap(range, known, topic: topic)
   }
 
   private mutating func readRange(
     _ text: Span<UInt8>
-  ) throws -> (range: SequenceRange, reason: String?) {
+  ) throws -> (range: SequenceRange, reason: String?, topic: String?) {
     let start = reader.position
     var members = Members("first", "last")
     var (first, last) = (Sequence.none, Sequence.none)
     var count: UInt64?
-    var reason: String?
+    var (reason, topic) = (String?.none, String?.none)
     try reader.beginObject(in: text)
     while let name = try reader.nextName(in: text) {
       let member = string(name, text)
@@ -120,6 +120,7 @@ struct EnvelopeParser {
       case "last": last = try readSequence(text)
       case "count": count = try reader.readUInt64(in: text)
       case "reason": reason = try readString(text)
+      case "topic": topic = try readString(text)
       default: _ = try reader.readValue(in: text)
       }
     }
@@ -129,7 +130,7 @@ struct EnvelopeParser {
     guard count == nil || count == range.count else {
       throw malformed("\"count\" is not last - first + 1", at: start)
     }
-    return (range, reason)
+    return (range, reason, topic)
   }
 
   private mutating func readEvent(_ text: Span<UInt8>) throws -> Event {

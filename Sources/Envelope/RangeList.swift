@@ -1,12 +1,15 @@
 import GatewayCore
+import JSONScanning
 
 /// The text between the brackets of `gaps` or `elided`. A range that adjoins the one before, for
-/// the same reason, extends it: a run of a thousand single sequences is one element.
+/// the same reason and of the same source, extends it: a run of a thousand single sequences is one
+/// element.
 struct RangeList {
   /// The last element, which a next range may extend.
   private struct Tail {
     let range: SequenceRange
     let reason: GapReason?
+    let topic: String?
     /// Where its text begins.
     let offset: Int
   }
@@ -19,14 +22,15 @@ struct RangeList {
     tail = nil
   }
 
-  mutating func append(_ range: SequenceRange, _ reason: GapReason?) {
-    if let tail, tail.reason == reason, tail.range.last.next == range.first {
+  mutating func append(_ range: SequenceRange, _ reason: GapReason?, topic: String? = nil) {
+    if let tail, tail.reason == reason, tail.topic == topic, tail.range.last.next == range.first {
       write(
         Tail(
-          range: SequenceRange(tail.range.first, range.last), reason: reason, offset: tail.offset))
+          range: SequenceRange(tail.range.first, range.last), reason: reason, topic: topic,
+          offset: tail.offset))
     } else {
       if tail != nil { text.append(UInt8(ascii: ",")) }
-      write(Tail(range: range, reason: reason, offset: text.count))
+      write(Tail(range: range, reason: reason, topic: topic, offset: text.count))
     }
   }
 
@@ -42,6 +46,10 @@ struct RangeList {
       text.append(ascii: ",\"reason\":\"")
       text.append(utf8: reason.text)
       text.append(UInt8(ascii: "\""))
+    }
+    if let topic = tail.topic {
+      text.append(ascii: ",\"topic\":")
+      JSONString.append(topic, to: &text)
     }
     text.append(UInt8(ascii: "}"))
     self.tail = tail

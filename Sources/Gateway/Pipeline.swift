@@ -176,6 +176,7 @@ package struct Pipeline: Service {
       DeduplicationWindow(
         capacity: deduplication.window(ringCapacity: route.journal.capacity),
         within: deduplication.contentWithin))
+    var quota = route.ingest.sourceQuota.map { _ in SourceQuota() }
     var lastProgress = Clock.monotonic()
     var recoveredCount: UInt64 = 0
     let opening = (monotonic: lastProgress, wall: Clock.wall())
@@ -193,7 +194,7 @@ package struct Pipeline: Service {
           logger.notice("creating the journal", metadata: ["journal.progress": "\(state)"])
         },
         isCancelled: { phase.isCancelled },
-        recovered: { record, _ in
+        recovered: { record, bytes in
           recoveredCount += 1
           if recoveredCount.isMultiple(of: 256) {
             let now = Clock.monotonic()
@@ -203,6 +204,7 @@ package struct Pipeline: Service {
             }
           }
           remember(record, in: &rebuild, opening: opening)
+          quota?.recover(record, bytes)
         })
     } catch {
       // A shutdown in the middle of a creation: nothing is open, nothing is left behind.
@@ -233,7 +235,7 @@ package struct Pipeline: Service {
     let extractor = try IdentityExtractor(
       selector: deduplication.selector, key: writer.identity.hashKey)
     let intake = Intake(
-      options: route.ingest, writer: writer, window: window, extractor: extractor,
+      options: route.ingest, writer: writer, window: window, extractor: extractor, quota: quota,
       sabotage: sabotage)
     let connection = route.ingest.connection
 

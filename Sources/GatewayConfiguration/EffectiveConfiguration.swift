@@ -116,7 +116,9 @@ enum EffectiveConfiguration {
       section in
       section.line("size", route.journal.capacity.description)
       section.line("when_full", route.journal.whenFull.rawValue)
+      section.line("source_quota", route.ingest.sourceQuota.map(Quantity.text) ?? "none")
       section.section("commit") { section in
+        section.line("min_delay", Quantity.text(route.ingest.commitDelayMin))
         section.line("max_delay", Quantity.text(route.ingest.commitDelayMax))
         section.line("max_bytes", route.journal.commitByteCountMax.description)
       }

@@ -3,6 +3,7 @@
 // of 1000.
 
 package import GatewayCore
+import Ingest
 
 enum Quantity {
   private static let durationUnits: [(name: String, nanoseconds: Int64)] = [
@@ -38,6 +39,13 @@ enum Quantity {
       return "\(nanoseconds / unit.nanoseconds)\(unit.name)"
     }
     return "\(nanoseconds / 1_000_000)ms"
+  }
+
+  static func text(_ quota: QuotaSize) -> String {
+    switch quota {
+    case .percent(let share): "\(share)%"
+    case .bytes(let bytes): bytes.description
+    }
   }
 
   private static func scaled(

@@ -21,10 +21,14 @@ struct RouteSection {
   var sinks: [SinkSection] = []
 
   static let commitDelayRange = Duration.milliseconds(1)...Duration.seconds(1)
+  static let commitDelayMinRange = Duration.zero...Duration.seconds(1)
   static let recordRange = ByteCount(64)...ByteCount.mebibytes(64)
   /// Room for the longest topic and id with both headers.
   static let commitByteRange = ByteCount.kibibytes(128)...ByteCount.mebibytes(256)
   static let journalRange = JournalOptions.capacityMin...ByteCount.gibibytes(64)
+  /// Below a twentieth, the steps in which bytes are given back would count.
+  static let quotaPercentRange = 5...100
+  static let quotaByteRange = ByteCount.kibibytes(64)...ByteCount.gibibytes(64)
   static let expiryRange = Duration.seconds(1)...Duration.seconds(365 * 86_400)
   /// The part of the file that is not data (RingJournal: superblocks).
   static let journalOverhead = ByteCount.mebibytes(8)
@@ -55,6 +59,8 @@ struct RouteSection {
     readJournal(&section)
     readSinks(&section, gatewayID: gatewayID)
     checkSizes(section.findings)
+    checkDelays(section.findings)
+    checkQuota(section.findings)
     checkSubscriptions(section.findings)
   }
 
@@ -63,7 +69,10 @@ struct RouteSection {
       journal.read(
         "size", .byteCount(Self.journalRange, multipleOf: 4_096), into: &self.journal.capacity)
       journal.read("when_full", .choice, into: &self.journal.whenFull)
+      journal.read("source_quota", .quotaSize, none: "none", into: &ingest.sourceQuota)
       journal.section("commit") { commit in
+        commit.read(
+          "min_delay", .duration(Self.commitDelayMinRange), into: &ingest.commitDelayMin)
         commit.read(
           "max_delay", .duration(Self.commitDelayRange), into: &ingest.commitDelayMax)
         commit.read(
@@ -110,6 +119,37 @@ struct RouteSection {
     }
   }
 
+  private func checkDelays(_ findings: Findings) {
+    guard ingest.commitDelayMin > ingest.commitDelayMax else { return }
+    findings.error(
+      at: path + ".journal.commit.min_delay",
+      "\(Quantity.text(ingest.commitDelayMin)) is longer than a PUBACK may wait; accepted: at most "
+        + "journal.commit.max_delay, which is \(Quantity.text(ingest.commitDelayMax))")
+  }
+
+  /// At least one record, and not so little that the accounting's own steps would refuse.
+  private func checkQuota(_ findings: Findings) {
+    guard let quota = ingest.sourceQuota else { return }
+    let place = path + ".journal.source_quota"
+    let data = max(0, journal.capacity.rawValue - Self.journalOverhead.rawValue)
+    let bytes = quota.byteCount(dataByteCount: data)
+    let least = ByteCount(max(data / 20, ingest.recordByteCountMax.rawValue))
+    if bytes < least {
+      findings.error(
+        at: place,
+        "\(bytes) of the journal is too little; accepted: at least max_record and a twentieth of "
+          + "the journal's data, which is \(least)")
+    }
+    if bytes.rawValue > data {
+      findings.error(
+        at: place, "\(bytes) is more than the journal's data, which is \(ByteCount(data))")
+    }
+    if !sinks.isEmpty, sinks.allSatisfy({ !$0.options.required }) {
+      findings.warning(
+        at: place, "limits nothing: it counts what a required destination has not got, and none is")
+    }
+  }
+
   private func checkSubscriptions(_ findings: Findings) {
     let filters = ingest.subscriptions
     for (index, filter) in filters.enumerated() {
@@ -130,6 +170,19 @@ struct RouteSection {
 
 extension [TopicPattern] {
   static func filter(_ text: String) -> [TopicPattern] { TopicPattern.filter(text) }
+}
+
+extension ScalarKind where Value == QuotaSize {
+  /// A share of the data region or a size.
+  static var quotaSize: ScalarKind {
+    let range = RouteSection.quotaPercentRange
+    let size = ScalarKind<ByteCount>.byteCount(RouteSection.quotaByteRange)
+    let accepted = "\(range.lowerBound)% to \(range.upperBound)%, or \(size.accepted)"
+    return ScalarKind(accepted: accepted) { (text) throws(Rejection) in
+      guard text.hasSuffix("%") else { return .bytes(try size.read(text)) }
+      return .percent(try ScalarKind<Int>.integer(range).read(String(text.dropLast())))
+    }
+  }
 }
 
 extension ScalarKind where Value == String {

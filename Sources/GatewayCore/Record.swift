@@ -61,10 +61,13 @@ package enum GapReason: UInt8, Sendable, CaseIterable {
 package struct Gap: Hashable, Sendable {
   package let range: SequenceRange
   package let reason: GapReason
+  /// Whose messages they were, when all are of one source and that is known: of `quota`.
+  package let topic: String?
 
-  package init(_ range: SequenceRange, _ reason: GapReason) {
+  package init(_ range: SequenceRange, _ reason: GapReason, topic: String? = nil) {
     self.range = range
     self.reason = reason
+    self.topic = topic
   }
 }
 

@@ -7,11 +7,13 @@ import GatewayCore
 ///     held ≥ windowMax          the broker may send no more before we release
 ///     bytes ≥ byteCountMax      the journal's largest group
 ///     age ≥ delayMax            upper bound on the delay of a PUBACK, not a wait
-///     dry ≥ quiet               the socket has had nothing for as long as half a sync takes
+///     dry ≥ quiet               the socket has had nothing for as long as half a sync takes, and
+///                               the last commit began at least delayMin ago
 ///
 /// `quiet` is what lets reads coalesce under load and costs at most half of what the sync itself
 /// costs when there is no load. It also serves MQTT 3.1.1, where the window is not known: a broker
-/// whose window is full falls silent.
+/// whose window is full falls silent. `delayMin` is a wait, for the sake of the flash: where
+/// messages come one by one, each commit costs a block and a sync.
 package struct GroupClose: Sendable {
   package enum Decision: Equatable, Sendable {
     case close
@@ -21,13 +23,20 @@ package struct GroupClose: Sendable {
 
   package let windowMax: Int
   package let byteCountMax: Int
+  package let delayMin: Duration
   package let delayMax: Duration
   /// Moving average of what a sync takes; starts at what a fast disk needs.
   package private(set) var averageSync: Duration = .microseconds(500)
 
-  /// - Parameter windowMax: un-acknowledged messages the broker lets us hold; `Int.max` if unknown.
-  package init(windowMax: Int, byteCountMax: Int, delayMax: Duration) {
+  /// - Parameters:
+  ///   - windowMax: un-acknowledged messages the broker lets us hold; `Int.max` if unknown.
+  ///   - delayMin: at most `delayMax`.
+  package init(
+    windowMax: Int, byteCountMax: Int, delayMin: Duration = .zero, delayMax: Duration
+  ) {
     precondition(windowMax > 0 && byteCountMax > 0, "a group has room for one message")
+    precondition(delayMin <= delayMax, "the configuration holds the two in order")
+    self.delayMin = delayMin
     self.windowMax = windowMax
     self.byteCountMax = byteCountMax
     self.delayMax = delayMax
@@ -45,10 +54,14 @@ package struct GroupClose: Sendable {
   ///   - byteCount: uncommitted bytes.
   ///   - age: of the oldest held message.
   ///   - dry: how long the socket has had nothing to read; nil while it has.
-  package func decide(held: Int, byteCount: Int, age: Duration, dry: Duration?) -> Decision {
+  ///   - sinceCommit: since the start of the last commit; nil when there was none, or when nothing
+  ///     is to be committed now.
+  package func decide(
+    held: Int, byteCount: Int, age: Duration, dry: Duration?, sinceCommit: Duration? = nil
+  ) -> Decision {
     if held >= windowMax || byteCount >= byteCountMax || age >= delayMax { return .close }
     guard let dry else { return .wait(.zero) }
-    if dry >= quiet { return .close }
-    return .wait(min(quiet - dry, delayMax - age))
+    let rest = max(quiet - dry, sinceCommit.map { delayMin - $0 } ?? .zero)
+    return rest <= .zero ? .close : .wait(min(rest, delayMax - age))
   }
 }

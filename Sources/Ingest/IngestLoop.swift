@@ -56,10 +56,14 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   private var lastReported: MosquittoError.Code?
   /// Since when this connection has its subscription.
   private var liveSince: MonotonicTime?
+  /// When the last commit of this loop began.
+  private var lastCommit: MonotonicTime?
   private var lastMisc = MonotonicTime(nanoseconds: 0)
   private var lastGauges = MonotonicTime(nanoseconds: 0)
   private var lastLossTold: MonotonicTime?
   private var lossesToTell: UInt64 = 0
+  private var lastRefusalTold: MonotonicTime?
+  private var refusedTold: UInt64 = 0
   #if PENSTOCK_SABOTAGE
     private var lastSabotagedCommit = Clock.monotonic()
   #endif
@@ -90,7 +94,8 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     let connection = options.connection
     groupClose = GroupClose(
       windowMax: connection.protocolVersion == .v5 ? Int(connection.receiveMaximum) : .max,
-      byteCountMax: intake.commitByteCountMax, delayMax: options.commitDelayMax)
+      byteCountMax: intake.commitByteCountMax, delayMin: options.commitDelayMin,
+      delayMax: options.commitDelayMax)
   }
 
   /// Runs until the control says `close`, then closes the journal cleanly. A broker that is away
@@ -231,7 +236,8 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
         }
         switch groupClose.decide(
           held: pending, byteCount: intake.openByteCount, age: age,
-          dry: readFirst ? nil : drySince.map { now.since($0) })
+          dry: readFirst ? nil : drySince.map { now.since($0) },
+          sinceCommit: intake.openRecordCount > 0 ? lastCommit.map { now.since($0) } : nil)
         {
         case .close:
           try commitAndRelease(&connection)
@@ -316,6 +322,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
 
   private mutating func commitOpenGroup() throws(JournalError) {
     if intake.openRecordCount > 0 {
+      lastCommit = Clock.monotonic()
       let receipt = try intake.commit()
       groupClose.synced(in: receipt.syncDuration)
       if receipt.syncDuration >= .seconds(1) {
@@ -453,10 +460,27 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     }
   }
 
+  /// A source that is over its quota for hours says so once a minute.
+  private mutating func tellRefusals(now: MonotonicTime) {
+    guard intake.refusalToTell != nil else { return }
+    if let lastRefusalTold, now.since(lastRefusalTold) < Self.lossReportEvery { return }
+    guard let refusal = intake.takeRefusal() else { return }
+    let count = intake.refusedCount
+    logger.error(
+      "messages are refused because their source is over its quota; a gap tells the centre",
+      metadata: [
+        "mqtt.topic": "\(refusal.topic)", "journal.source_held": "\(refusal.held)",
+        "journal.source_quota": "\(refusal.quota)", "journal.refused": "\(count - refusedTold)",
+      ])
+    lastRefusalTold = now
+    refusedTold = count
+  }
+
   private mutating func publishGauges(now: MonotonicTime) {
     guard now.since(lastGauges) >= .seconds(1) else { return }
     lastGauges = now
     let lostCount = intake.publishGauges(to: metrics, now: now)
+    tellRefusals(now: now)
     guard lostCount > 0 else { return }
     lossesToTell += lostCount
     if let lastLossTold, now.since(lastLossTold) < Self.lossReportEvery { return }

@@ -15,6 +15,8 @@ package struct IngestMetrics: Sendable {
     var conflicts = 0
     var tooLarge = 0
     var droppedConflicts = 0
+    /// Over the quota of their source.
+    var refused = 0
     /// QoS 0 messages: journalled, but nobody would have sent them again.
     var unprotected = 0
   }
@@ -27,6 +29,9 @@ package struct IngestMetrics: Sendable {
   let deadLettersConflict: Counter
   let deadLettersTooLarge: Counter
   let droppedConflict: Counter
+  let droppedQuota: Counter
+  let quotaSources: Gauge
+  let quotaShared: Counter
   let unprotected: Counter
   let sessionLost: Counter
   let reconnects: Counter
@@ -61,6 +66,9 @@ package struct IngestMetrics: Sendable {
     deadLettersConflict = counter("ingest_dead_letters_total", reason(.conflict))
     deadLettersTooLarge = counter("ingest_dead_letters_total", reason(.tooLarge))
     droppedConflict = counter("ingest_dropped_total", [("reason", "conflict")])
+    droppedQuota = counter("ingest_dropped_total", [("reason", "quota")])
+    quotaSources = gauge("ingest_quota_sources")
+    quotaShared = counter("ingest_quota_shared_total")
     unprotected = counter("ingest_unprotected_total")
     sessionLost = counter("ingest_session_lost_total")
     reconnects = counter("ingest_reconnects_total")
@@ -76,6 +84,8 @@ package struct IngestMetrics: Sendable {
     usedBytes = gauge("journal_used_bytes")
     committedSequence = gauge("journal_committed_sequence")
     oldestUndelivered = gauge("journal_oldest_undelivered_seconds")
+    // There from the start, so that the first loss is an increase and not a new series.
+    for reason in GapReason.allCases { lost(0, reason) }
   }
 
   /// Records that the ring gave up or cannot read. Rare, so the counter is looked up by name.
@@ -104,6 +114,7 @@ package struct IngestMetrics: Sendable {
     if counts.conflicts > 0 { deadLettersConflict.increment(by: counts.conflicts) }
     if counts.tooLarge > 0 { deadLettersTooLarge.increment(by: counts.tooLarge) }
     if counts.droppedConflicts > 0 { droppedConflict.increment(by: counts.droppedConflicts) }
+    if counts.refused > 0 { droppedQuota.increment(by: counts.refused) }
     if counts.unprotected > 0 { unprotected.increment(by: counts.unprotected) }
     counts = Counts()
   }

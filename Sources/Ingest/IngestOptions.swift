@@ -12,8 +12,14 @@ package struct IngestOptions: Sendable, Hashable {
   /// Upper bound on the time a PUBACK waits for its commit. Not a wait: a commit leaves earlier
   /// when the socket is dry or the window is full.
   package var commitDelayMax: Duration = .milliseconds(20)
+  /// Least time between the starts of two commits, at most `commitDelayMax`: spares flash where
+  /// messages come one by one, at the price of PUBACKs that wait so long.
+  package var commitDelayMin: Duration = .zero
   /// Larger messages are journalled as dead letters, cut to this size.
   package var recordByteCountMax: ByteCount = .mebibytes(1)
+  /// The most that one source topic may hold of the ring before a required sink acknowledges; what
+  /// comes beyond is refused, acknowledged and delivered as a gap. Nil: no such limit.
+  package var sourceQuota: QuotaSize?
   /// Age (of powered time) after which a record is no longer delivered.
   package var expireAfter: Duration?
 

@@ -6,13 +6,23 @@ package import Mosquitto
 import Platform
 package import RingJournal
 
+/// A message was refused because its source was over its quota.
+struct QuotaRefusal {
+  let topic: String
+  let held: ByteCount
+  let quota: ByteCount
+}
+
 /// What happens to each message, in the moment it is read: scanned once, identified, looked up, and
 /// appended to the open commit group. Owns the journal's writer and the window; one thread.
 ///
 /// ## Promise
-/// - Every message is either in the open group (as data or as a dead letter), or a duplicate of a
-///   record that is in the journal, or `wasRefusedRoom`/`failure` is set and the connection must be
-///   dropped without releasing anything.
+/// - Every message is either in the open group (as data, as a dead letter, or, when its source was
+///   over its quota, as one more of a run of refusals), or a duplicate of one that is in the
+///   journal, or `wasRefusedRoom`/`failure` is set and the connection must be dropped without
+///   releasing anything.
+/// - The journal does not keep the id of a refused message: in this run its redelivery is a
+///   duplicate, after a restart it is judged anew.
 /// - No heap allocation per message once the buffers have grown to the largest message.
 ///
 /// The scan yields three things at once: the id, the "is JSON" flag that spares the delivery half a
@@ -31,6 +41,12 @@ package final class Intake: MosquittoHandler {
   private var writer: JournalWriter
   private var window: DeduplicationWindow
   private var extractor: IdentityExtractor
+  private var quota: SourceQuota?
+  /// The first refusal that the loop has not told yet.
+  private(set) var refusalToTell: QuotaRefusal?
+  /// Of all sources, since the start.
+  private(set) var refusedCount: UInt64 = 0
+  private var sharedCount: UInt64 = 0
   private var scanner: JSONScanner
   private let userPropertyName: [UInt8]?
   private var counts = IngestMetrics.Counts()
@@ -56,17 +72,25 @@ package final class Intake: MosquittoHandler {
   /// - Parameters:
   ///   - window: holds the ids of all records in the journal, committed.
   ///   - extractor: made for the selector in `options` with the journal's key.
+  ///   - quota: what the sources hold in the journal, when the options limit that.
   package init(
     options: IngestOptions, writer: consuming JournalWriter, window: consuming DeduplicationWindow,
-    extractor: consuming IdentityExtractor, sabotage: Sabotage = .none
+    extractor: consuming IdentityExtractor, quota: consuming SourceQuota? = nil,
+    sabotage: Sabotage = .none
   ) {
     self.options = options
     self.sabotage = sabotage
     scanner = JSONScanner(pointers: extractor.pointers)
     userPropertyName = extractor.userPropertyName.map { Array($0.utf8) }
+    if let size = options.sourceQuota {
+      var quota = quota ?? SourceQuota()
+      quota.limit = size.byteCount(dataByteCount: writer.dataByteCount)
+      self.quota = quota
+    }
     self.writer = writer
     self.window = window
     self.extractor = extractor
+    self.quota?.release(through: self.writer.releasedThrough)
   }
 
   // MARK: - The journal, as the loop sees it
@@ -79,7 +103,10 @@ package final class Intake: MosquittoHandler {
   package var freeFraction: Double { writer.freeFraction }
 
   /// Looks how much room the deliveries have made; once per turn of the loop.
-  package func refreshRoom() { roomByteCount = writer.freeByteCount }
+  package func refreshRoom() {
+    roomByteCount = writer.freeByteCount
+    quota?.release(through: writer.releasedThrough)
+  }
 
   /// Whether the next message will find room, whatever its size. As of the last `refreshRoom`. A
   /// ring that drops its oldest always has some.
@@ -133,7 +160,7 @@ package final class Intake: MosquittoHandler {
 
   func publishCounts(to metrics: IngestMetrics) { metrics.publish(&counts) }
 
-  /// - Returns: records lost since the last call.
+  /// - Returns: records lost since the last call, refused ones aside.
   func publishGauges(to metrics: IngestMetrics, now: MonotonicTime) -> UInt64 {
     // Duplicates that held nothing have waited for this.
     publishCounts(to: metrics)
@@ -149,10 +176,22 @@ package final class Intake: MosquittoHandler {
     for (reason, count) in statistics.gapRecords {
       let more = count - publishedLosses[reason, default: 0]
       if more > 0 { metrics.lost(more, reason) }
-      lostCount += more
+      // Refusals are told apart, with their source.
+      if reason != .quota { lostCount += more }
     }
     publishedLosses = statistics.gapRecords
+    if let quota {
+      metrics.quotaSources.record(quota.sourceCount)
+      metrics.quotaShared.increment(by: Int64(quota.sharedCount - sharedCount))
+      sharedCount = quota.sharedCount
+    }
     return lostCount
+  }
+
+  /// Hands over the refusal that is to be told; the next one may be noted from now on.
+  func takeRefusal() -> QuotaRefusal? {
+    defer { refusalToTell = nil }
+    return refusalToTell
   }
 
   // MARK: - MosquittoHandler
@@ -302,13 +341,21 @@ package final class Intake: MosquittoHandler {
       payloadDigest: identity.digest, idText: identity.text, receivedMonotonic: message.received)
     // Shared, not copied; the writer looks at it only when the draft says that the id is there.
     let storedText = extractor.storedText
+    let byteCount = draft.byteCount(
+      topic: topic.count, idText: storedText.count, properties: properties.count,
+      payload: payload.count)
+    let source = quota?.source(topic)
+    if let source, !admits(source, byteCount: byteCount) {
+      return try refuse(topic, source, hash, digest: identity.digest, at: message.received)
+    }
     while true {
       switch try writer.append(
         draft, topic: topic, idText: storedText.span, properties: properties, payload: payload)
       {
-      case .appended:
+      case .appended(let sequence):
         Failpoint.ingestAfterAppend.reach()
         window.insert(hash, digest: identity.digest, at: message.received)
+        if let source { quota?.add(source, byteCount: byteCount, sequence: sequence) }
         count(kind, reason)
         return
       case .groupFull:
@@ -320,6 +367,43 @@ package final class Intake: MosquittoHandler {
         return
       }
     }
+  }
+
+  private func admits(_ source: SourceQuota.Source, byteCount: Int) -> Bool {
+    guard let quota, !quota.admits(source, byteCount: byteCount) else { return true }
+    // As of now, before anything is refused: deliveries may have gone on since the last turn.
+    self.quota?.release(through: writer.releasedThrough)
+    return self.quota?.admits(source, byteCount: byteCount) ?? true
+  }
+
+  /// The source is over its quota: the message takes a sequence and no room, its PUBACK leaves with
+  /// the commit, and the centre is told of a gap.
+  private func refuse(
+    _ topic: Span<UInt8>, _ source: SourceQuota.Source, _ hash: MessageIDHash, digest: UInt64,
+    at received: MonotonicTime
+  ) throws(JournalError) {
+    while true {
+      switch try writer.appendRefusal(topic: topic, received: received) {
+      case .appended:
+        window.insert(hash, digest: digest, at: received)
+        counts.refused += 1
+        refusedCount += 1
+        noteRefusal(topic, source)
+        return
+      case .groupFull:
+        _ = try commit()
+        refreshRoom()
+      case .ringFull:
+        wasRefusedRoom = true
+        return
+      }
+    }
+  }
+
+  private func noteRefusal(_ topic: Span<UInt8>, _ source: SourceQuota.Source) {
+    guard refusalToTell == nil, let quota else { return }
+    refusalToTell = QuotaRefusal(
+      topic: String(decoding: topic), held: quota.heldByteCount(source), quota: quota.limit)
   }
 
   /// What was appended; a record has one reason, whatever else was wrong with it.

@@ -67,7 +67,15 @@ struct JournalOpening {
     try check(identity, file: file)
     let layout = JournalLayout(
       capacity: ByteCount(identity.capacity), spacing: environment.spacing)
-    let (scan, plan, cursors) = try scanned(blocks, layout: layout, recovered: recovered)
+    let counted = blocks.superblock?.nextSequence ?? 0
+    var refusedCount: UInt64 = 0
+    let (scan, plan, cursors) = try scanned(blocks, layout: layout) { record, bytes in
+      // Refused since the last superblock: it does not know of them.
+      if case .tombstone = record.kind, record.sequence.rawValue >= counted {
+        refusedCount += record.sequences.count
+      }
+      recovered(record, bytes)
+    }
     Failpoint.recoveryAfterScan.reach()
     describe(scan, plan, blocks, cursors)
     if !plan.corrupt.isEmpty { copyAside(plan.corrupt, from: file) }
@@ -75,14 +83,10 @@ struct JournalOpening {
     let groupMax = max(commitMax / Block.byteCount * Block.byteCount, Block.byteCount)
     let access = JournalAccess(
       path: path, identity: identity, layout: layout, environment: environment,
-      groupByteCountMax: max(groupMax, scan.groupByteCountMax))
+      groupByteCountMax: max(groupMax, scan.groupByteCountMax), dropReason: options.dropReason)
     let state = try makeState(access, plan, cursors, blocks.superblock)
-    for range in report.corruptRanges {
-      let from = max(range.sequences.first, Sequence(cursors.requiredFloor + 1))
-      if from <= range.sequences.last {
-        state.countCorrupt(SequenceRange(from, range.sequences.last))
-      }
-    }
+    if refusedCount > 0 { state.count(refusedCount, lostTo: .quota) }
+    countLosses(plan, in: state)
     var writer = makeWriter(
       file, state, plan, scan, blocks, groupByteCount: groupMax, volume: volume,
       hasNewTable: cursors.hasChanged)
@@ -90,6 +94,20 @@ struct JournalOpening {
     try writer.beginEpoch(repairing: blocks)
     report.duration = environment.clock.monotonic().since(start)
     return OpenedJournal(writer: writer, state: state, report: report)
+  }
+
+  /// Counts what is known to be lost to a required sink, unless it was counted before. What the
+  /// ring gave up while a sink held it in memory is lost now that the process has ended.
+  private func countLosses(_ plan: RecoveryPlan, in state: JournalState) {
+    let from = state.takenFloor + 1
+    func count(_ first: UInt64, _ last: UInt64, _ reason: GapReason) {
+      guard max(first, from) <= last else { return }
+      state.countLost(SequenceRange(Sequence(max(first, from)), Sequence(last)), reason)
+    }
+    count(from, plan.oldestKept - 1, options.dropReason)
+    for range in plan.corrupt {
+      count(range.sequences.first.rawValue, range.sequences.last.rawValue, .corrupt)
+    }
   }
 
   private func validate(_ options: JournalOptions) throws(JournalError) {

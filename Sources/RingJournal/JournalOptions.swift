@@ -34,6 +34,8 @@ package struct JournalOptions: Sendable, Hashable {
   /// Size of the file; the data region is 8 MiB less. A file that exists keeps its own size.
   package var capacity: ByteCount = .mebibytes(256)
   package var whenFull: WhenFull = .block
+  /// What gaps and counts call records that `drop-oldest` gave up.
+  package var dropReason: GapReason = .ringFull
   /// A group commit is closed at this size at the latest.
   package var commitByteCountMax: ByteCount = .mebibytes(1)
   /// At least one, at most `Limits.sinksPerRouteMax`, names distinct.

@@ -13,6 +13,7 @@ package struct JournalReader: ~Copyable, Sendable {
   package private(set) var position: Sequence
 
   private let state: JournalState
+  private let sink: Int
   private let skippedThrough: Sequence
   private let file: any DiskFile
   private var buffer: AlignedBuffer
@@ -38,9 +39,10 @@ package struct JournalReader: ~Copyable, Sendable {
 
   /// - Parameter skippedThrough: up to here the operator gave up what was not delivered.
   init(
-    state: JournalState, position: Sequence, skippedThrough: UInt64 = 0
+    state: JournalState, sink: Int, position: Sequence, skippedThrough: UInt64
   ) throws(JournalError) {
     self.skippedThrough = Sequence(skippedThrough)
+    self.sink = sink
     self.state = state
     self.position = position
     let access = state.access
@@ -55,9 +57,14 @@ package struct JournalReader: ~Copyable, Sendable {
         + Block.byteCount)
   }
 
-  /// Reads on from `sequence`, forward or back.
+  /// With its owner goes what the owner held.
+  deinit { state.sinks[sink].taken.store(0, ordering: .sequentiallyConsistent) }
+
+  /// Reads on from `sequence`, forward or back. What was read from there on, the owner has
+  /// forgotten: when the ring gives it up meanwhile, it is lost.
   package mutating func seek(to sequence: Sequence) {
     position = max(sequence, .first)
+    publishTaken(through: position.previous.rawValue)
     if let current = group, position.rawValue < current.nextSequence {
       group?.nextSequence = current.header.first
       group?.nextOffset = GroupHeader.byteCount
@@ -73,16 +80,18 @@ package struct JournalReader: ~Copyable, Sendable {
   package mutating func read(
     _ body: (JournalRecord, Span<UInt8>) -> Bool
   ) throws(JournalError) -> ReadOutcome {
+    defer { publishTaken(through: position.previous.rawValue) }
     var attempts = 0
     while true {
       let committed = state.committed
       guard position <= committed else { return .caughtUp }
-      let oldestKept = state.oldestKept
-      if position < oldestKept {
-        return gap(through: min(oldestKept.previous, committed), .ringFull)
-      }
+      // Before the ring's own losses: these were counted when the operator gave them up.
       if position <= skippedThrough {
         return gap(through: min(skippedThrough, committed), .skipped)
+      }
+      let oldestKept = state.oldestKept
+      if position < oldestKept {
+        return givenUpGap(through: min(oldestKept.previous, committed))
       }
       let (entry, next) = lookUp(position.rawValue)
       guard let entry else {
@@ -97,6 +106,9 @@ package struct JournalReader: ~Copyable, Sendable {
         return corruptGap(through: min(Sequence(entry.last), committed))
       }
       attempts = 0
+      // Said first, asked then; see `JournalState.takenFloor`.
+      publishTaken(through: min(entry.last, committed.rawValue))
+      if state.oldestKept > position { continue }
       switch walk(through: committed.rawValue, body) {
       case .end: continue
       case .stopped: return .stopped
@@ -108,8 +120,19 @@ package struct JournalReader: ~Copyable, Sendable {
   }
 
   private mutating func corruptGap(through last: Sequence) -> ReadOutcome {
-    state.countCorrupt(SequenceRange(position, last))
+    state.countLost(SequenceRange(position, last), .corrupt)
     return gap(through: last, .corrupt)
+  }
+
+  /// What the ring gave up. The writer has counted what this sink did not hold then.
+  private mutating func givenUpGap(through last: Sequence) -> ReadOutcome {
+    let reason = state.access.dropReason
+    if state.sinks[sink].isRequired { state.countLost(SequenceRange(position, last), reason) }
+    return gap(through: last, reason)
+  }
+
+  private func publishTaken(through sequence: UInt64) {
+    state.sinks[sink].taken.store(sequence, ordering: .sequentiallyConsistent)
   }
 
   private mutating func gap(through last: Sequence, _ reason: GapReason) -> ReadOutcome {

@@ -12,6 +12,13 @@ package struct RecordDraft: Sendable {
   package var idText: MessageIDText
   package var receivedMonotonic: MonotonicTime
 
+  /// What it takes in its group, header and padding included, with parts of so many bytes.
+  package func byteCount(topic: Int, idText: Int, properties: Int, payload: Int) -> Int {
+    let storedID = if case .stored = self.idText { idText } else { 0 }
+    return RecordHeader.byteCount(
+      topic: topic, storedID: storedID, properties: properties, payload: payload)
+  }
+
   package init(
     kind: RecordKind = .data, reason: DeadLetterReason? = nil, flags: RecordFlags = [],
     idHash: MessageIDHash = .absent, payloadDigest: UInt64 = 0, idText: MessageIDText = .absent,
@@ -69,6 +76,8 @@ package struct JournalRecord: Sendable {
   package let received: WallTime
   /// Cumulative powered time at receipt: differences are ages that no clock step can change.
   package let receivedPowered: Duration
+  /// What it takes in its group, header and padding included.
+  package let byteCount: Int
   /// When the commit was made, comparable with this boot's monotonic clock; nil from another boot.
   package let committedAt: MonotonicTime?
 
@@ -79,6 +88,7 @@ package struct JournalRecord: Sendable {
     self.sequences = SequenceRange(
       Sequence(sequences.lowerBound), Sequence(sequences.upperBound))
     epoch = Epoch(rawValue: group.epoch)
+    byteCount = header.byteCount
     kind = header.kind
     reason = header.reason
     flags = header.flags

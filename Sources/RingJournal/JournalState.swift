@@ -24,7 +24,7 @@ package final class JournalState: Sendable {
   private let gapCounters: [GapReason: Counter]
   /// Lost before this opening, by `GapReason.place`.
   private let lostBefore: LossCounts
-  private let corruptionLedger: Mutex<CorruptionLedger>
+  private let losses: Mutex<LossLedger>
   let wear: Mutex<JournalWear>
 
   init(
@@ -33,7 +33,7 @@ package final class JournalState: Sendable {
   ) {
     lostBefore = before.lost
     wear = Mutex(before.wear)
-    corruptionLedger = Mutex(before.corruption)
+    losses = Mutex(before.losses)
     identity = JournalIdentity(access.identity)
     self.epoch = epoch
     self.access = access
@@ -51,7 +51,9 @@ package final class JournalState: Sendable {
   package var committed: Sequence { Sequence(committedSequence.load(ordering: .acquiring)) }
 
   /// Sequences below were released or given up.
-  package var oldestKept: Sequence { Sequence(oldestKeptSequence.load(ordering: .acquiring)) }
+  package var oldestKept: Sequence {
+    Sequence(oldestKeptSequence.load(ordering: .sequentiallyConsistent))
+  }
 
   package func acknowledged(_ sink: Int) -> Sequence {
     Sequence(sinks[sink].acknowledged.load(ordering: .acquiring))
@@ -72,7 +74,7 @@ package final class JournalState: Sendable {
   /// A reader with its own descriptor and buffer, positioned behind the sink's acknowledged cursor.
   package func makeReader(sink: Int) throws(JournalError) -> JournalReader {
     try JournalReader(
-      state: self, position: acknowledged(sink).next,
+      state: self, sink: sink, position: acknowledged(sink).next,
       skippedThrough: sinks[sink].skippedThrough)
   }
 
@@ -83,25 +85,41 @@ package final class JournalState: Sendable {
   }
 
   func publish(oldestKept: UInt64) {
-    oldestKeptSequence.max(oldestKept, ordering: .acquiringAndReleasing)
+    oldestKeptSequence.max(oldestKept, ordering: .sequentiallyConsistent)
   }
 
   func count(_ records: UInt64, lostTo reason: GapReason) {
     gapCounters[reason]?.value.add(records, ordering: .relaxed)
   }
 
-  /// Counts committed records that cannot be read, each once.
-  func countCorrupt(_ range: SequenceRange) {
-    let new = corruptionLedger.withLock { $0.insert(range) }
-    if new > 0 { count(new, lostTo: .corrupt) }
+  /// Counts committed records that cannot be delivered any more, each once, for whatever reason it
+  /// was met first.
+  func countLost(_ range: SequenceRange, _ reason: GapReason) {
+    let new = losses.withLock { $0.insert(range) }
+    if new > 0 { count(new, lostTo: reason) }
   }
 
-  /// What was counted and can still be met.
-  func corruption(from oldestKept: Sequence) -> CorruptionLedger {
-    corruptionLedger.withLock {
-      $0.prune(below: oldestKept)
+  /// What was counted and can still be met, when nobody reads below `sequence` any more.
+  func losses(from sequence: Sequence) -> LossLedger {
+    losses.withLock {
+      $0.prune(below: sequence)
       return $0
     }
+  }
+
+  /// What no required sink has acknowledged, holds in memory or was told to skip begins behind
+  /// this. A sink's reader says what it will take before it looks whether that still counts, and
+  /// the writer gives records up before it looks here; so either sees the other, and no record is
+  /// both delivered and counted as lost. What a sink held and did not deliver after all, its reader
+  /// meets again, and counts.
+  var takenFloor: UInt64 {
+    var floor = UInt64.max
+    for sink in sinks where sink.isRequired {
+      let acknowledged = sink.acknowledged.load(ordering: .acquiring)
+      let taken = sink.taken.load(ordering: .sequentiallyConsistent)
+      floor = min(floor, max(acknowledged, taken, sink.skippedThrough))
+    }
+    return floor == .max ? committed.rawValue : floor
   }
 
   /// All that was lost since the journal was created.
@@ -176,6 +194,8 @@ final class SinkState: Sendable {
   let name: String
   let isRequired: Bool
   let acknowledged: Atomic<UInt64>
+  /// Its reader has handed out what is not above it, or is about to: the sink holds that in memory.
+  let taken = Atomic<UInt64>(0)
   /// The operator gave up what is not above it.
   let skippedThrough: UInt64
   let wakeUp: WakeUp
@@ -201,6 +221,8 @@ struct JournalAccess: Sendable {
   let environment: JournalEnvironment
   /// The largest group that may be in the file.
   let groupByteCountMax: Int
+  /// What records that the ring gave up are called.
+  let dropReason: GapReason
 }
 
 /// A moment's numbers. Sizes are of the data region.

@@ -1,4 +1,4 @@
-import GatewayCore
+package import GatewayCore
 
 extension JournalWriter {
   package var whenFull: WhenFull { options.whenFull }
@@ -13,6 +13,12 @@ extension JournalWriter {
   package var freeByteCount: Int {
     if options.whenFull == .dropOldest { return access.layout.dataByteCount }
     return access.layout.dataByteCount - state.usedByteCount(floor: state.requiredFloor)
+  }
+
+  /// Everything up to here is acknowledged by all required sinks, or given up: it holds no room
+  /// that anybody needs. In memory, as `freeByteCount`.
+  package var releasedThrough: Sequence {
+    max(Sequence(state.requiredFloor), state.oldestKept.previous)
   }
 
   /// Size of the data region.

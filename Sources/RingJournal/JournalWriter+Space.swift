@@ -63,13 +63,13 @@ extension JournalWriter {
     return true
   }
 
-  /// Publishes a higher `oldestKept`: the records below become a gap for every sink that has not
-  /// read them. Gives up a 256th of the ring at a time, because each step costs a sync.
+  /// Publishes a higher `oldestKept`: the records below become a gap for every sink that has
+  /// neither got them nor holds them in memory, and what required sinks lose is counted. Gives up a
+  /// 256th of the ring at a time, because each step costs a sync.
   private mutating func giveUp(
     from oldest: GroupEntry, requiredFloor: UInt64, mayDropRequired: Bool
   ) {
     let step = access.layout.dataByteCount / 256
-    let before = state.oldestKept.rawValue
     let last = state.index.withLock { index in
       var (last, byteCount) = (oldest.last, oldest.occupiedByteCount)
       // Never the newest group: it may be the tail.
@@ -83,8 +83,9 @@ extension JournalWriter {
       return last
     }
     state.publish(oldestKept: last + 1)
-    let lostFrom = max(requiredFloor, before - 1)
-    if last > lostFrom { state.count(last - lostFrom, lostTo: .ringFull) }
+    let lostFrom = max(state.takenFloor + 1, oldest.first)
+    guard mayDropRequired, last >= lostFrom else { return }
+    state.countLost(SequenceRange(Sequence(lostFrom), Sequence(last)), access.dropReason)
   }
 
   /// Once per episode the cursors become durable, so that the space they release can be used after
@@ -152,7 +153,9 @@ extension JournalWriter {
       $0.writtenByteCount += UInt64(Block.byteCount)
       return $0
     }
-    superblock.corruption = state.corruption(from: state.oldestKept)
+    let required = superblock.sinks.lazy.filter(\.isRequired).map { $0.acknowledged + 1 }.min()
+    superblock.losses = state.losses(
+      from: min(state.oldestKept, required.map { Sequence($0) } ?? state.oldestKept))
     let (superblock, identity) = (self.superblock, access.identity)
     slotBuffer.withMutableBytes(0..<Block.byteCount) {
       superblock.encode(identity: identity, into: &$0)

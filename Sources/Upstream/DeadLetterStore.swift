@@ -4,8 +4,9 @@ package import RingJournal
 import Synchronization
 
 /// Records that the centre refuses for good, in a small ring file of their own beside the journal:
-/// synced before the cursor passes them; when it is full its oldest goes. The file appears with the
-/// first dead letter. One per route, shared by its sinks: the file has one writer. Any thread.
+/// synced before the cursor passes them; when it is full its oldest goes, and the file counts it as
+/// lost, reason `dead-letter-full`. The file appears with the first dead letter. One per route,
+/// shared by its sinks: the file has one writer. Any thread.
 ///
 /// A stored record keeps topic, payload, properties and id text; its receive time is when it was
 /// stored. Added user properties say where it came from (`penstock-sink`, `penstock-epoch`,
@@ -30,9 +31,11 @@ package final class DeadLetterStore: Sendable {
     self.environment = environment
     var options = JournalOptions(
       gatewayID: gatewayID, routeName: routeName,
-      sinks: [JournalSink(name: "operator", required: false)])
+      // Whoever looks after them: nobody acknowledges, so what is overwritten is lost.
+      sinks: [JournalSink(name: "operator")])
     options.capacity = capacity
     options.whenFull = .dropOldest
+    options.dropReason = .deadLetterFull
     // Room for the added properties, as far as a file of this size has it.
     let largest = JournalLayout(capacity: capacity, spacing: environment.spacing).groupByteCountMax
     options.commitByteCountMax = ByteCount(
@@ -42,9 +45,11 @@ package final class DeadLetterStore: Sendable {
   }
 
   /// Durable when this returns.
+  /// - Returns: how many older dead letters were overwritten for it.
+  @discardableResult
   package func store(
     _ record: JournalRecord, _ bytes: Span<UInt8>, sink: String, reason: ReasonCode
-  ) throws(JournalError) {
+  ) throws(JournalError) -> UInt64 {
     var added: [UInt8] = []
     func add(_ name: String, _ value: String) {
       MQTTPropertyWriter.appendUserProperty(
@@ -55,10 +60,11 @@ package final class DeadLetterStore: Sendable {
     add("penstock-sequence", record.sequence.description)
     add("penstock-received", record.received.description)
     add("penstock-reason", reason.description)
-    try writer.withLock { held throws(JournalError) in
+    return try writer.withLock { held throws(JournalError) in
       // Not put back when anything fails: opening the file again then finds out what is in it.
       var writer: JournalWriter
       if let open = held.take() { writer = open } else { writer = try open() }
+      let lostBefore = Self.lostCount(writer)
       let most = writer.recordByteCountMax - record.topic.count - Self.addedByteCountMax
       var properties: [UInt8] = []
       let propertiesMax = min(Int(UInt16.max) - Self.addedByteCountMax, most / 2)
@@ -88,8 +94,14 @@ package final class DeadLetterStore: Sendable {
         preconditionFailure("an empty group of a ring that drops its oldest takes a record")
       }
       _ = try writer.commit()
+      let lostCount = Self.lostCount(writer) - lostBefore
       held = consume writer
+      return lostCount
     }
+  }
+
+  private static func lostCount(_ writer: borrowing JournalWriter) -> UInt64 {
+    writer.state.statistics().gapRecords[.deadLetterFull, default: 0]
   }
 
   /// Clean stop. A dead letter that comes later opens the file again.

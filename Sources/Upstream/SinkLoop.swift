@@ -257,7 +257,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
         switch try batcher.next(now: now, closing: isDraining) {
         case .batch(let batch):
           window.add(
-            batch, range: batch.range, recordCount: batch.recordCount,
+            batch, range: batch.range, recordCount: batch.divisibleCount,
             byteCount: batch.bytes.count)
         case .wait(let until): return waiting(until: until, now: now)
         case .idle: return waiting(until: nil, now: now)
@@ -415,24 +415,30 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
   private mutating func store(
     _ batch: Batch, _ range: SequenceRange, reason: ReasonCode
   ) throws(JournalError) {
-    var stored: Result<Void, JournalError>?
+    var stored: Result<UInt64, JournalError>?
     let deadLetters = deadLetters
     let sinkName = options.name
     Failpoint.deadLetterBeforeStore.reach()
     let found = try batcher.withOnlyRecord(in: range) { record, bytes in
       do throws(JournalError) {
-        try deadLetters.store(record, bytes, sink: sinkName, reason: reason)
-        stored = .success(())
+        stored = .success(
+          try deadLetters.store(record, bytes, sink: sinkName, reason: reason))
       } catch {
         stored = .failure(error)
       }
     }
-    if found { try stored?.get() }
+    let overwrittenCount = found ? try stored?.get() ?? 0 : 0
     Failpoint.deadLetterAfterStore.reach()
     metrics.deadLetters.increment()
     logger.error(
       "a record is refused upstream for good, kept as a dead letter",
       metadata: ["journal.sequence": "\(range.last)", "mqtt.reason": "\(reason)"])
+    if overwrittenCount > 0 {
+      metrics.lostDeadLetters.increment(by: Int64(clamping: overwrittenCount))
+      logger.error(
+        "the dead letter file is full, its oldest are overwritten: look at them, or enlarge it",
+        metadata: ["dead_letter.lost": "\(overwrittenCount)"])
+    }
     switch batch.destination {
     case .batches: batcher.elide(range)
     // A raw route has nothing that could say "elided"; the stored dead letter is the account.

@@ -10,11 +10,15 @@ package struct UpstreamMetrics: Sendable {
   let bytes: Counter
   let resent: Counter
   let deadLetters: Counter
+  /// Overwritten in a dead letter file that was full; the route's, whichever sink met it.
+  let lostDeadLetters: Counter
   let reconnects: Counter
   let connected: Gauge
   let inFlight: Gauge
   let acknowledgedSequence: Gauge
   let publishSeconds: Timer
+  /// There from the start, so that the first gap is an increase and not a new series.
+  private let gaps: [GapReason: Counter]
   private let dimensions: [(String, String)]
 
   package init(route: String, sink: String) {
@@ -31,6 +35,15 @@ package struct UpstreamMetrics: Sendable {
     bytes = counter("bytes_total")
     resent = counter("resent_total")
     deadLetters = counter("dead_letters_total")
+    lostDeadLetters = Counter(
+      label: "penstock_journal_lost_records_total",
+      dimensions: [("route", route), ("reason", GapReason.deadLetterFull.text)])
+    gaps = Dictionary(
+      uniqueKeysWithValues: GapReason.allCases.map { reason in
+        let counter = Counter(
+          label: "penstock_gap_records_total", dimensions: dimensions + [("reason", reason.text)])
+        return (reason, counter)
+      })
     reconnects = counter("reconnects_total")
     connected = gauge("connected")
     inFlight = gauge("in_flight_batches")
@@ -49,12 +62,10 @@ package struct UpstreamMetrics: Sendable {
   /// Counted with the acceptance and not with the sending: what is sent twice counts once.
   func accepted(_ batch: Batch) {
     batches.increment()
-    records.increment(by: Int64(batch.recordCount))
+    records.increment(by: Int64(batch.recordCount - batch.tombstoneCount))
     bytes.increment(by: Int64(batch.bytes.count))
     for gap in batch.gaps {
-      Counter(
-        label: "penstock_gap_records_total", dimensions: dimensions + [("reason", gap.reason.text)]
-      ).increment(by: Int64(clamping: gap.range.count))
+      gaps[gap.reason]?.increment(by: Int64(clamping: gap.range.count))
     }
   }
 }

@@ -208,6 +208,19 @@ struct DeliveryAuditTests {
     #expect(audit.counts.gapSequences == 3)
   }
 
+  @Test("a gap counts once however often it comes; what is lost beyond all gaps is untold")
+  func untold() {
+    var audit = DeliveryAudit.allSent()
+    audit.deliver([records[0]], first: 1)
+    for _ in 0..<2 {
+      audit.beginEnvelope(journal: journal, epoch: epoch, first: Sequence(2), last: Sequence(3))
+      audit.gap(Gap(SequenceRange(Sequence(2), Sequence(3)), .quota, topic: records[1].topic))
+      audit.endEnvelope()
+    }
+    let counts = audit.report().counts
+    #expect(counts.lost == 3 && counts.gapSequences == 2 && counts.untold == 1)
+  }
+
   @Test("one sequence for two messages is reused")
   func reused() {
     var audit = DeliveryAudit.allSent()

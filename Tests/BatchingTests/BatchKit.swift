@@ -77,12 +77,28 @@ final class BatchKit {
 
   func commit(_ texts: String...) throws { try commit(texts.map { Array($0.utf8) }) }
 
+  /// Commits a run of messages of one source that were refused.
+  func refuse(_ topic: String, count: Int) throws {
+    let topic = Array(topic.utf8)
+    for _ in 0..<count {
+      let result = try writer?.appendRefusal(topic: topic.span, received: Clock.monotonic())
+      guard case .appended = result else { throw BatchKitError(result: result) }
+    }
+    _ = try writer?.commit()
+  }
+
   func makeBatcher(_ change: (inout BatchOptions) -> Void = { _ in }) throws -> Batcher {
+    makeBatcher(reader: try state.makeReader(sink: 0), change)
+  }
+
+  func makeBatcher(
+    reader: consuming JournalReader, _ change: (inout BatchOptions) -> Void = { _ in }
+  ) -> Batcher {
     var options = BatchOptions()
     options.compression = .none
     change(&options)
     return Batcher(
-      reader: try state.makeReader(sink: 0), journal: state.identity.id, epoch: state.epoch,
+      reader: reader, journal: state.identity.id, epoch: state.epoch,
       route: RouteIdentity(gateway: "gw-1", site: "gw-1", name: "telemetry"), options: options,
       topicMap: { "up/\($0)" }, wallClock: { Clock.wall() })
   }

@@ -120,6 +120,31 @@ struct EnvelopeFormatTests {
     #expect(properties.events[4].data == .none && properties.events[4].payload.isEmpty)
   }
 
+  @Test(
+    "a gap of one source names it, whatever the topic; what adjoins it is one only if it is its")
+  func gapTopic() throws {
+    var encoder = EnvelopeEncoder.sample()
+    encoder.begin(
+      journal: EnvelopeEncoder.journal, epoch: EnvelopeEncoder.epoch, first: Sequence(1))
+    let mad = "pumps/\"1\"/Ä"
+    encoder.appendGap(Gap(SequenceRange(Sequence(1), Sequence(2)), .quota, topic: mad))
+    encoder.appendGap(Gap(SequenceRange(Sequence(3), Sequence(4)), .quota, topic: mad))
+    encoder.appendGap(Gap(SequenceRange(Sequence(5), Sequence(5)), .quota, topic: "b"))
+    encoder.appendGap(Gap(SequenceRange(Sequence(6), Sequence(6)), .quota))
+    let expected = encoder.byteCount
+    var text: [UInt8] = []
+    encoder.finish(last: Sequence(6), compression: .none, into: &text)
+    #expect(text.count == expected)
+    let envelope = try EnvelopeDecoder.decode(text.span)
+    try envelope.verifyAccounting()
+    #expect(
+      envelope.gaps == [
+        Gap(SequenceRange(Sequence(1), Sequence(4)), .quota, topic: mad),
+        Gap(SequenceRange(Sequence(5), Sequence(5)), .quota, topic: "b"),
+        Gap(SequenceRange(Sequence(6), Sequence(6)), .quota),
+      ])
+  }
+
   @Test("an envelope without events is legal")
   func gapOnly() throws {
     var encoder = EnvelopeEncoder.sample()

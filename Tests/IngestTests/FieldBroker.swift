@@ -219,16 +219,20 @@ final class IngestKit {
   func openIntake() throws -> (Intake, JournalState) {
     var window = DeduplicationWindow(
       capacity: 1000, within: options.deduplication.contentWithin)
+    var quota = SourceQuota()
     let opened = try Journal.open(
       path: "\(directory)/telemetry.journal", options: journalOptions, environment: environment,
-      recovered: { record, _ in window.insert(record.idHash, digest: record.payloadDigest) })
+      recovered: { record, bytes in
+        window.insert(record.idHash, digest: record.payloadDigest)
+        quota.recover(record, bytes)
+      })
     window.commit()
     let state = opened.state
     let extractor = try IdentityExtractor(
       selector: options.deduplication.selector, key: state.identity.hashKey)
     let intake = Intake(
       options: options, writer: opened.takeWriter(), window: window, extractor: extractor,
-      sabotage: sabotage)
+      quota: quota, sabotage: sabotage)
     return (intake, state)
   }
 

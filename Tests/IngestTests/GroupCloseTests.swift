@@ -47,4 +47,29 @@ import Testing
   func readOn() {
     #expect(close.decide(held: 10, byteCount: 10, age: .zero, dry: nil) == .wait(.zero))
   }
+
+  @Test("min_delay holds a commit back, but neither a full window, a full group nor max_delay")
+  func delayMin() {
+    let close = GroupClose(
+      windowMax: 900, byteCountMax: 1 << 20, delayMin: .milliseconds(100),
+      delayMax: .milliseconds(200))
+    func decide(
+      held: Int = 1, byteCount: Int = 10, age: Duration = .zero, dry: Duration? = .seconds(1),
+      since: Duration?
+    ) -> GroupClose.Decision {
+      close.decide(held: held, byteCount: byteCount, age: age, dry: dry, sinceCommit: since)
+    }
+    #expect(decide(since: .milliseconds(30)) == .wait(.milliseconds(70)))
+    #expect(decide(since: .milliseconds(100)) == .close)
+    // The first one, and duplicates that need no commit.
+    #expect(decide(since: nil) == .close)
+    #expect(decide(held: 900, since: .milliseconds(1)) == .close)
+    #expect(decide(byteCount: 1 << 20, since: .milliseconds(1)) == .close)
+    #expect(decide(age: .milliseconds(200), since: .milliseconds(1)) == .close)
+    // Never longer than max_delay allows.
+    #expect(
+      decide(age: .milliseconds(190), since: .milliseconds(30)) == .wait(.milliseconds(10)))
+    #expect(decide(dry: nil, since: .milliseconds(30)) == .wait(.zero))
+    #expect(decide(dry: .zero, since: .seconds(1)) == .wait(close.quiet))
+  }
 }

@@ -91,6 +91,7 @@ package struct Campaign: Sendable {
     [
       .model,
       .decay,
+      .subsets,
       .withoutSync,
       .withoutChecksums,
       .acknowledgedEarly,

@@ -1,5 +1,4 @@
 import GatewayCore
-import Synchronization
 
 /// Damage to a finished file: rot, noise, holes, blocks that changed places or fell back to an
 /// earlier state, blocks that cannot be read, damaged superblocks. Nothing wrong may be delivered,

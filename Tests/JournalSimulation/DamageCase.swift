@@ -13,6 +13,7 @@ package struct DamageCase: Sendable {
 
   package init(_ recorded: RecordedJournal) throws {
     self.recorded = recorded
+    self.recorded.fixEpoch()
     cursor = try recorded.open(ImageDisk(recorded.image)).state.acknowledged(0).rawValue
     original = JournalImage.groups(recorded.image)
     var holders: [UInt64: [Int]] = [:]

@@ -144,8 +144,9 @@ package struct ModelRun {
   private mutating func die() {
     if Int.random(in: 0..<4, using: &generator) == 0 {
       kit.disk.kill()
-      if scenario.decays && Bool.random(using: &generator) {
-        // The kernel writes back before anyone opens the file again.
+      if scenario.decays {
+        // The kernel writes back before anyone opens the file again, so that the disk can be judged
+        // before the opening.
         kit.disk.crash(.everything, seed: generator.next())
       }
     } else {
@@ -184,16 +185,8 @@ package struct ModelRun {
 
   private mutating func open() throws(Stop) -> OpenedJournal {
     kit.options.sinks = sinks
-    // What a killed process left in the cache is written by the opening's first sync; that one
-    // tells the truth, so that the disk can be judged before.
     let isPending = kit.disk.pendingSectorCount(JournalKit.path) > 0
-    kit.disk.state.withLock {
-      $0.faults = scenario.faults
-      if isPending {
-        $0.faults.lostWrite = 0
-        $0.faults.misdirectedWrite = 0
-      }
-    }
+    kit.disk.state.withLock { $0.faults = scenario.faults }
     let before = DiskBefore(
       provable: truth.provable(kit.disk), whole: isPending ? nil : truth.wholeGroups(kit.disk),
       hadBothSlots: kit.disk.holdsBothSlots())

@@ -9,6 +9,7 @@ struct ModelTruth {
   struct GroupWrite {
     let id: UInt32
     let offset: Int
+    /// Without the padding, whose decay harms nobody.
     let byteCount: Int
     let number: UInt64
     let first: UInt64
@@ -19,7 +20,7 @@ struct ModelTruth {
       else { return nil }
       id = write.id
       offset = write.offset
-      byteCount = write.byteCount
+      byteCount = (Int(ModelTruth.word(write.bytes, 68) & 0xffff_ffff) + 511) / 512 * 512
       number = ModelTruth.word(write.bytes, 16)
       first = ModelTruth.word(write.bytes, 56)
       last = first + (ModelTruth.word(write.bytes, 64) & 0xffff_ffff) - 1
@@ -56,6 +57,9 @@ struct ModelTruth {
   /// Appended since the last commit that returned.
   var open: [UInt64: UInt64] = [:]
   var last: UInt64 = 0
+  /// The highest `last` ever: what was lost without a proof may be proven after all, when a torn
+  /// superblock repairs a rotten one, and is then missed.
+  var everLast: UInt64 = 0
   /// Where recovery or a reader has to find a record: the newest copy that was synced.
   var places: [UInt64: GroupWrite] = [:]
   /// Sinks of the last opening that returned.
@@ -66,6 +70,9 @@ struct ModelTruth {
   var oldestKept: UInt64 = 1
   var isTracing = false
   private var groups: [GroupWrite] = []
+  /// Groups that a later one was to be written over, wherever the disk may have put it: they had
+  /// been released.
+  private var replaced: Set<UInt32> = []
   private var slots: [SlotWrite] = []
 
   static func word(_ bytes: [UInt8], _ offset: Int) -> UInt64 {
@@ -77,9 +84,15 @@ struct ModelTruth {
     let (writes, strays) = disk.takeNews()
     for write in writes {
       if let group = GroupWrite(write) {
+        for older in groups
+        where older.offset < group.offset + write.byteCount
+          && group.offset < older.offset + older.byteCount
+        {
+          replaced.insert(older.id)
+        }
         groups.append(group)
         trace(
-          "write \(write.id) at block \(group.offset / 4096), \(group.byteCount) bytes: group "
+          "write \(write.id) at block \(group.offset / 4096), \(write.byteCount) bytes: group "
             + "\(group.number), \(group.first)–\(group.last)")
       } else if let slot = SlotWrite(write) {
         slots.append(slot)
@@ -102,6 +115,7 @@ struct ModelTruth {
     absorb(disk)
     committed.merge(open) { $1 }
     last = max(last, open.keys.max() ?? 0)
+    everLast = max(everLast, last)
     open = [:]
     guard let group = groups.last else { return }
     for sequence in group.first...max(group.last, group.first) { places[sequence] = group }
@@ -143,6 +157,7 @@ struct ModelTruth {
     open = [:]
     for sequence in stride(from: found + 1, through: last, by: 1) { committed[sequence] = nil }
     last = found
+    everLast = max(everLast, last)
     let whole = whole ?? wholeGroups(disk)
     groups = groups.filter { whole.contains($0.id) }
     slots = slots.filter { disk.holds($0.id, $0.offset..<$0.offset + 4096) }
@@ -155,7 +170,7 @@ struct ModelTruth {
 
   /// The record can be read from the disk: it lies whole where it was written last.
   func isWhole(_ sequence: UInt64, _ disk: SimulatedDisk) -> Bool {
-    guard let group = places[sequence] else { return false }
+    guard let group = places[sequence], !replaced.contains(group.id) else { return false }
     return disk.holds(group.id, group.offset..<group.offset + group.byteCount)
   }
 }

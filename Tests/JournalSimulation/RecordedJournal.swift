@@ -1,6 +1,5 @@
 import GatewayCore
 package import RingJournal
-import Synchronization
 
 /// A journal file that was written in a scripted life, together with what must be in it: the
 /// patient of the damage campaigns. Equal seeds are equal files.
@@ -34,19 +33,18 @@ package struct RecordedJournal: Sendable {
 
   /// Plays the life.
   package init(seed: UInt64, _ life: Life) throws {
-    let kit = JournalKit(blocks: life.blockCount, commit: .kibibytes(16))
-    let words = SeededWords(seed: seed)
+    let kit = JournalKit(blocks: life.blockCount, commit: .kibibytes(16), seed: seed)
+    var generator = SeededGenerator(seed: seed)
     options = kit.options
     environment = kit.environment
-    environment.random = { words.next() }
     _ = try Journal.open(path: JournalKit.path, options: options, environment: environment)
     image = kit.disk.bytes(JournalKit.path)
     var left = life.groupCount
     while left > 0 {
       try live { recorded, journal, disk in
         for _ in 0..<min(left, life.groupsPerOpening) {
-          let choice = Int(words.next() % UInt64(life.byteCounts.count))
-          try recorded.commit(&journal, life.byteCounts[choice])
+          try recorded.commit(
+            &journal, life.byteCounts.randomElement(using: &generator) ?? 300)
           if recorded.committed > life.lag + recorded.acknowledged {
             recorded.acknowledge(journal.state, through: recorded.committed - life.lag)
           }
@@ -87,6 +85,9 @@ package struct RecordedJournal: Sendable {
     environment.disk = disk
     return try JournalInspector.statistics(path: JournalKit.path, environment: environment)
   }
+
+  /// From now on each opening has the same epoch, so that a case does not depend on those before.
+  mutating func fixEpoch() { environment.random = { 0x5eed } }
 
   /// Negative control: nothing that is read is checked.
   package mutating func disableVerification() { environment.isVerificationDisabled = true }
@@ -140,11 +141,4 @@ private func firstWord(_ sequence: UInt64) -> UInt64 {
 @inline(__always)
 private func nextWord(_ word: UInt64) -> UInt64 {
   word &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
-}
-
-/// Random words from a seed, for closures that several threads may call.
-package final class SeededWords: Sendable {
-  private let generator: Mutex<SeededGenerator>
-  package init(seed: UInt64) { generator = Mutex(SeededGenerator(seed: seed)) }
-  package func next() -> UInt64 { generator.withLock { $0.next() } }
 }

@@ -52,7 +52,7 @@ extension SimulatedDisk {
             content.land(write, sector)
           } else if noiseSeed != nil {
             content.grow(to: bytes.upperBound)
-            content.fill(bytes) { UInt8.random(in: 0...255, using: &generator) }
+            content.fill(bytes, &generator)
           }
           index += 1
         }
@@ -99,6 +99,7 @@ extension SimulatedDisk {
       state.orphans = [:]
       state.life += 1
       state.operationsUntilPowerOff = nil
+      state.powerOffAfterWriteAt = nil
       state.failingSyncs = []
       state.failingWrites = []
     }
@@ -121,8 +122,8 @@ extension SimulatedDisk {
       case .bit:
         content.durable[offset] ^= 1 << UInt8.random(in: 0..<8, using: &generator)
         content.origins[offset / 512] = 0
-      case .sector: content.fill(sector) { UInt8.random(in: 0...255, using: &generator) }
-      case .block: content.fill(block) { UInt8.random(in: 0...255, using: &generator) }
+      case .sector: content.fill(sector, &generator)
+      case .block: content.fill(block, &generator)
       case .unreadable:
         content.unreadable.insert(block.lowerBound)
         for index in block.lowerBound / 512..<block.upperBound / 512 { content.origins[index] = 0 }
@@ -170,23 +171,29 @@ extension SimulatedDisk.Content {
     for index in start / 512..<(end + 511) / 512 {
       let isWhole = index * 512 >= start && index * 512 + 512 <= end
       origins[index] = isWhole && shift == 0 ? write.id : 0
-      unreadable.remove(index * 512 / 4096 * 4096)
+      // A bad block is good again when all of it was written anew.
+      let block = index * 512 / 4096 * 4096
+      if start <= block && block + 4096 <= end { unreadable.remove(block) }
     }
   }
 
   /// Noise, or old bytes in the second half: here every byte of it turned over.
   mutating func garble(_ range: Range<Int>, _ generator: inout SeededGenerator) {
     if Bool.random(using: &generator) {
-      fill(range) { UInt8.random(in: 0...255, using: &generator) }
+      fill(range, &generator)
     } else {
       for index in range.lowerBound + range.count / 2..<range.upperBound { durable[index] ^= 0xff }
       for index in range.lowerBound / 512..<(range.upperBound + 511) / 512 { origins[index] = 0 }
     }
   }
 
-  mutating func fill(_ range: Range<Int>, _ byte: () -> UInt8) {
+  mutating func fill(_ range: Range<Int>, _ generator: inout SeededGenerator) {
     let range = range.clamped(to: 0..<durable.count)
-    for index in range { durable[index] = byte() }
+    var word: UInt64 = 0
+    for (place, index) in range.enumerated() {
+      if place % 8 == 0 { word = generator.next() }
+      durable[index] = UInt8(truncatingIfNeeded: word >> (8 * UInt64(place % 8)))
+    }
     for index in range.lowerBound / 512..<(range.upperBound + 511) / 512 { origins[index] = 0 }
   }
 

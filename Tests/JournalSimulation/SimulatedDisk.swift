@@ -79,6 +79,8 @@ package final class SimulatedDisk: Disk {
     var nextInode: UInt64 = 1
     var nextWriteID: UInt32 = 1
     package var operationsUntilPowerOff: Int?
+    /// The power goes right after the next write at this offset.
+    package var powerOffAfterWriteAt: Int?
     /// Codes of the next calls; 0: that one succeeds.
     package var failingSyncs: [Int32] = []
     package var failingWrites: [Int32] = []

@@ -133,6 +133,7 @@ final class SimulatedFile: DiskFile {
         throw SystemError("pwrite", code: Bool.random(using: &state.generator) ? 5 : 28)
       }
       // The last write before the power goes is pending, too: it may have reached the disk.
+      if state.powerOffAfterWriteAt == offset { state.operationsUntilPowerOff = 1 }
       if count == bytes.count { try state.spend() }
       return count
     }

@@ -32,24 +32,24 @@ extension Campaign {
     life.groupCount = shape == .overOldGroups || shape == .wrapped ? 100 : 8
     life.isLeftInOrder = false
     life.byteCounts = [300, 900, 3600, 6000]
-    var before = try RecordedJournal(seed: 7, life)
-    var after = before
-    try before.live { recorded, journal, disk in
+    var recorded = try RecordedJournal(seed: 7, life)
+    var (before, after) = (recorded, recorded)
+    try recorded.live { recorded, journal, disk in
       recorded.acknowledge(journal.state, through: recorded.committed)
       let dataEnd = recorded.image.count
-      if shape == .wrapped {
-        // Until four blocks do not fit any more.
-        while newestEnd(disk.image) + 16384 <= dataEnd || newestEnd(disk.image) == dataEnd {
-          try recorded.commit(&journal, 3700)
-          recorded.acknowledge(journal.state, through: recorded.committed)
-        }
+      // Until four blocks fit behind the newest group, or do not fit any more.
+      while shape == .wrapped || shape == .overOldGroups {
+        let fits = newestEnd(disk.image) + 16_384 <= dataEnd
+        if fits == (shape == .overOldGroups) { break }
+        try recorded.commit(&journal, 3700)
+        recorded.acknowledge(journal.state, through: recorded.committed)
       }
       let isTail = shape == .tailUp || shape == .tailDown
       for _ in 0..<(shape == .tailUp ? 1 : shape == .tailDown ? 2 : 0) {
         try recorded.commit(&journal, 700)
       }
       recorded.image = disk.image
-      after = recorded
+      (before, after) = (recorded, recorded)
       try after.commit(&journal, isTail ? 700 : 15_900)
       after.image = disk.image
     }

@@ -1,6 +1,6 @@
-// Goal: a disk that is too small, full or read-only is told in words and loses nothing. Method: real
-// filesystems behind loop devices, filled or made read-only under the real process. Cannot show:
-// quotas of other filesystems.
+// Goal: a disk that is too small, full or read-only is told in words and loses nothing. Method:
+// real filesystems behind loop devices, filled or made read-only under the real process. Cannot
+// show: quotas of other filesystems.
 
 import Audit
 import GatewayCore
@@ -130,17 +130,19 @@ struct UnreadableSectorTests {
   @Test(
     "reads that fail at the start cost at most their own records, and a gap tells them",
     arguments: [
-      // One read, whichever it is. Four are of the superblocks and the identity.
+      // One read, whichever it is. Six are of the superblocks and the identity.
       Failing(count: 1, from: 1),
       // A stretch behind them, which no second try gets.
-      Failing(count: 12, from: 5),
+      Failing(count: 12, from: 7),
     ])
   func unreadable(failing: Failing) throws {
     let start = Stopwatch()
     let directory = try TemporaryDirectory(prefix: "penstock-unreadable")
     var lost: UInt64 = 0
     var gaps: UInt64 = 0
-    for number in 1...Campaign.callCount {
+    // Opening and delivering 3,000 records is some 15 reads for the thread that reads most.
+    let startCount = min(Campaign.callCount, 8)
+    for number in 1...startCount {
       let first = failing.from + number - 1
       let scratch = try TemporaryDirectory(prefix: "penstock-unreadable")
       let stage = try PowerStage(dataDirectory: try scratch.makeSubdirectory("data"))
@@ -168,7 +170,7 @@ struct UnreadableSectorTests {
       #expect(Trace(path: "\(directory.path)/trace-\(number)").firstInjected != nil)
     }
     Console.line(
-      "campaign \(failing.testDescription): \(Campaign.callCount) starts, \(lost) records in \(gaps) "
+      "campaign \(failing.testDescription): \(startCount) starts, \(lost) records in \(gaps) "
         + "gaps, wrong 0, \(start.seconds()) s")
   }
 }

@@ -65,7 +65,7 @@ struct GoldenTests {
     block.wear.syncCount = 16
     block.wear.recordCount = 17
     block.wear.recordByteCount = 18
-    block.corruption = CorruptionLedger([SequenceRange(Sequence(19), Sequence(20))])
+    block.losses = LossLedger([SequenceRange(Sequence(19), Sequence(20))])
     block.sinks = [
       Superblock.Sink(
         name: "central", isRequired: true, acknowledged: 0x0102, skippedThrough: 0x0103),

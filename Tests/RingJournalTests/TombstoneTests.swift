@@ -105,15 +105,15 @@ struct TombstoneTests {
   }
 }
 
-@Suite("The ledger of corrupt sequences")
-struct CorruptionLedgerTests {
+@Suite("The ledger of lost sequences")
+struct LossLedgerTests {
   private func range(_ first: UInt64, _ last: UInt64) -> SequenceRange {
     SequenceRange(Sequence(first), Sequence(last))
   }
 
   @Test("a sequence counts once, however ranges overlap")
   func overlap() {
-    var ledger = CorruptionLedger()
+    var ledger = LossLedger()
     #expect(ledger.insert(range(10, 19)) == 10)
     #expect(ledger.insert(range(10, 19)) == 0)
     #expect(ledger.insert(range(30, 39)) == 10)
@@ -127,11 +127,11 @@ struct CorruptionLedgerTests {
 
   @Test("it never grows beyond its limit, and then counts too few rather than one twice")
   func limit() {
-    var ledger = CorruptionLedger()
+    var ledger = LossLedger()
     for index in 0..<100 {
       #expect(ledger.insert(range(UInt64(10 * index + 1), UInt64(10 * index + 2))) == 2)
     }
-    #expect(ledger.ranges.count == CorruptionLedger.countMax)
+    #expect(ledger.ranges.count == LossLedger.countMax)
     for index in 0..<100 {
       #expect(ledger.insert(range(UInt64(10 * index + 1), UInt64(10 * index + 2))) == 0)
     }

@@ -1,6 +1,6 @@
 /// A field broker with a single subscriber, the gateway, and one endless supply of messages: number
 /// 0, 1, 2, … Keeps the session as a broker does: what was sent and not acknowledged is sent again,
-/// in order, with DUP and the old packet identifier, when the session comes back.
+/// in order, with DUP and the old packet identifier, when the session is back.
 ///
 ///     S  sent: numbers below `sentCount`
 ///     A  acknowledged: the PUBACK, with a reason code below 0x80, has *arrived*

@@ -158,16 +158,24 @@ struct DeadLetterStoreTests {
   func full() throws {
     var site = try Site.make()
     let count = 80
+    var overwritten: UInt64 = 0
     do {
       let store = site.store()
       for index in 0..<count {
         let payload = [UInt8](repeating: UInt8(index), count: 200 << 10)
         try site.record(payload) { record, bytes in
-          try store.store(record, bytes, sink: "central", reason: .packetTooLarge)
+          overwritten += try store.store(
+            record, bytes, sink: "central", reason: .packetTooLarge)
         }
       }
+      try store.close()
     }
+    // What is gone is told: to the sink that stored, and in the file.
+    let statistics = try JournalInspector.statistics(
+      path: site.path, environment: site.environment)
+    #expect(statistics.lostRecords == [.deadLetterFull: overwritten])
     let (letters, _) = try site.letters()
+    #expect(UInt64(letters.count) >= UInt64(count) - overwritten && overwritten > 0)
     // 8 MiB of data hold 41 of them at most; one turn leaves at least half.
     #expect((20...41).contains(letters.count))
     #expect(letters.last?.sequence == UInt64(count))

@@ -19,18 +19,35 @@ enum SizingBenchmark {
   /// From a commit to the acceptance of its batch: `batch.max_delay` and a short way.
   static let deliveryDelay: Duration = .milliseconds(250)
 
-  /// How the messages of one second come.
+  /// How the messages of one second come, or are made to wait by `commit.min_delay`.
   enum Arrival: CaseIterable {
     /// Evenly spaced: each has a commit of its own.
     case spread
-    /// At the same moment: one commit takes them all.
+    /// Evenly spaced, with a `min_delay` of 100 ms.
+    case tenTimes
+    /// At the same moment, or with a `min_delay` of 1 s: one commit takes them all.
     case together
 
     var words: String {
       switch self {
       case .spread: "one by one"
-      case .together: "once a second"
+      case .tenTimes: "one by one, min_delay 100ms"
+      case .together: "once a second, or min_delay 1s"
       }
+    }
+
+    /// At most so many commits a second.
+    func commitCount(rate: Int) -> Int {
+      switch self {
+      case .spread: rate
+      case .tenTimes: min(rate, 10)
+      case .together: 1
+      }
+    }
+
+    /// Whether it differs from the ones before.
+    func isWorthARow(rate: Int) -> Bool {
+      self == .spread || commitCount(rate: rate) < rate
     }
   }
 
@@ -42,7 +59,7 @@ enum SizingBenchmark {
     Console.line("| msg/s | arriving | ring bytes per message | \(sizes) | written per day |")
     Console.line("|--:|---|--:|" + String(repeating: "--:|", count: ringSizes.count) + "--:|")
     for rate in rates {
-      for arrival in Arrival.allCases where rate > 1 || arrival == .spread {
+      for arrival in Arrival.allCases where arrival.isWorthARow(rate: rate) {
         let perRecord = try ringByteCountPerRecord(rate: rate, arrival)
         let hours = ringSizes.map { size in
           (Double(dataByteCount(size)) / perRecord / Double(rate) / 3600).hours
@@ -62,7 +79,7 @@ enum SizingBenchmark {
   /// Fills a ring without any delivery.
   private static func ringByteCountPerRecord(rate: Int, _ arrival: Arrival) throws -> Double {
     var bench = try SizingJournal()
-    let groupSize = arrival == .spread ? 1 : rate
+    let groupSize = rate / arrival.commitCount(rate: rate)
     var count = 0
     while try bench.append() {
       count += 1
@@ -83,11 +100,9 @@ enum SizingBenchmark {
     let step: Duration = .milliseconds(10)
     let stepsPerSecond = 100
     for index in 0..<measuredSeconds * stepsPerSecond {
-      let isDue =
-        arrival == .spread
-        ? index.isMultiple(of: stepsPerSecond / rate) : index.isMultiple(of: stepsPerSecond)
-      if isDue {
-        for _ in 0..<(arrival == .spread ? 1 : rate) {
+      let commitCount = arrival.commitCount(rate: rate)
+      if index.isMultiple(of: stepsPerSecond / commitCount) {
+        for _ in 0..<rate / commitCount {
           guard try bench.append() else { throw BenchmarkError("the ring filled up") }
         }
         try bench.commit()

@@ -68,7 +68,13 @@ package enum MetricCatalogue {
       "Records journalled as dead letters: missing-id, conflict, too-large."),
     counter(
       "penstock_ingest_dropped_total", ["route", "reason"],
-      "Messages acknowledged but deliberately not stored as data."),
+      "Messages acknowledged but deliberately not stored: conflict, quota."),
+    gauge(
+      "penstock_ingest_quota_sources", ["route"],
+      "Source topics whose share of the ring is counted, with a source quota."),
+    counter(
+      "penstock_ingest_quota_shared_total", ["route"],
+      "Messages of topics beyond the 10,000 that a source quota tells apart: they share one."),
     counter(
       "penstock_ingest_unprotected_total", ["route"],
       "Messages that came at QoS 0: journalled, but nobody would have sent them again."),
@@ -94,8 +100,8 @@ package enum MetricCatalogue {
       "Bytes of the ring that hold records the slowest required sink has not accepted."),
     counter(
       "penstock_journal_lost_records_total", ["route", "reason"],
-      "Records given up by the ring (ring-full) or found unreadable (corrupt), whether or not the "
-        + "centre has been told yet."),
+      "Lost, each once, whether or not the centre has been told: given up by the ring (ring-full), "
+        + "refused (quota), unreadable (corrupt), expired, skipped, dead-letter-full."),
     gauge("penstock_journal_committed_sequence", ["route"], "Last durable sequence."),
     histogram(
       "penstock_journal_fsync_seconds", ["route"], "Duration of one fdatasync.", diskBuckets),

@@ -16,7 +16,8 @@ import Synchronization
 /// Any thread.
 package final class MetricsRegistry: MetricsFactory {
   package static let familiesMax = 256
-  package static let seriesPerFamilyMax = 256
+  /// Gap reasons of the most sinks that a configuration can have, rounded up.
+  package static let seriesPerFamilyMax = 2048
   package static let labelValueByteCountMax = 256
 
   enum Instrument {

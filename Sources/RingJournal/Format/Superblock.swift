@@ -5,7 +5,7 @@ import Platform
 ///
 /// ## Invariants
 /// 1. No group was ever written at or beyond `highWater` while `headLap` is 0, so a young file is
-///    scanned only that far. It is durable before it is needed.
+///    scanned only a step further. It is durable before it is needed.
 /// 2. What a durable superblock or group header does not know to be acknowledged or given up is not
 ///    overwritten.
 /// 3. Synced writes alternate. A write without a sync goes to the slot that was not synced last, so
@@ -47,7 +47,8 @@ import Platform
 ///     2200     8  syncs of this file so far
 ///     2208     8  records committed so far, each once however often the tail was written
 ///     2216     8  topic and payload bytes of these
-///     2224   512  32 × corrupt sequences that were counted as lost: first u64, last u64; 0: none
+///     2224   512  32 × sequences that were counted as lost and can be met again: first u64, last
+///                 u64; 0: none
 ///     2736  1356  zero
 ///     4092     4  CRC-32C of bytes 0 ..< 4092, from the secret seed
 struct Superblock: Sendable, Equatable {
@@ -57,7 +58,7 @@ struct Superblock: Sendable, Equatable {
   static let skippedOffset = 2064
   static let lostOffset = 2128
   static let wearOffset = 2192
-  static let corruptionOffset = 2224
+  static let lossesOffset = 2224
 
   struct Sink: Sendable, Equatable {
     var name: String
@@ -87,7 +88,7 @@ struct Superblock: Sendable, Equatable {
   /// By the raw value of the reason, less one.
   var lost = LossCounts()
   var wear = JournalWear()
-  var corruption = CorruptionLedger()
+  var losses = LossLedger()
 
   func encode(identity: Identity, into bytes: inout MutableSpan<UInt8>) {
     precondition(bytes.count == Block.byteCount, "a slot is one block")
@@ -124,23 +125,23 @@ struct Superblock: Sendable, Equatable {
     }
     for index in 0..<8 { bytes.store(lost[index], at: Superblock.lostOffset + 8 * index) }
     wear.encode(into: &bytes, at: Superblock.wearOffset)
-    for (index, range) in corruption.ranges.enumerated() {
-      bytes.store(range.first.rawValue, at: Superblock.corruptionOffset + 16 * index)
-      bytes.store(range.last.rawValue, at: Superblock.corruptionOffset + 16 * index + 8)
+    for (index, range) in losses.ranges.enumerated() {
+      bytes.store(range.first.rawValue, at: Superblock.lossesOffset + 16 * index)
+      bytes.store(range.last.rawValue, at: Superblock.lossesOffset + 16 * index + 8)
     }
     bytes.store(
       Checksum.crc32c(bytes.span.extracting(0..<4092), seed: identity.checksumSeed), at: 4092)
   }
 
-  private static func corruption(_ bytes: Span<UInt8>) -> CorruptionLedger {
+  private static func losses(_ bytes: Span<UInt8>) -> LossLedger {
     var ranges: [SequenceRange] = []
-    for index in 0..<CorruptionLedger.countMax {
-      let first: UInt64 = bytes.load(at: corruptionOffset + 16 * index)
-      let last: UInt64 = bytes.load(at: corruptionOffset + 16 * index + 8)
+    for index in 0..<LossLedger.countMax {
+      let first: UInt64 = bytes.load(at: lossesOffset + 16 * index)
+      let last: UInt64 = bytes.load(at: lossesOffset + 16 * index + 8)
       guard first >= 1, first <= last else { break }
       ranges.append(SequenceRange(Sequence(first), Sequence(last)))
     }
-    return CorruptionLedger(ranges)
+    return LossLedger(ranges)
   }
 
   /// The slot's content, or nil when it is not a whole superblock of this journal.
@@ -178,7 +179,7 @@ struct Superblock: Sendable, Equatable {
     superblock.isClockSynchronised = bytes[646] == 1
     for index in 0..<8 { superblock.lost[index] = bytes.load(at: lostOffset + 8 * index) }
     superblock.wear = JournalWear(bytes, at: wearOffset)
-    superblock.corruption = corruption(bytes)
+    superblock.losses = losses(bytes)
     for index in 0..<Int(bytes[645]) {
       let offset = sinksOffset + index * sinkByteCount
       guard Int(bytes[offset]) <= Limits.sinkNameByteCountMax else { return nil }

@@ -57,7 +57,9 @@ extension JournalMaintenance {
     let lostCount = lost.map { $0.through - min(max($0.from, countedThrough), $0.through) } ?? 0
     let report = SkipReport(sinks: sinks, lostRecordCount: lostCount)
     if !isRehearsal {
-      if lostCount > 0 { state.count(lostCount, lostTo: .skipped) }
+      if let lost {
+        state.countLost(SequenceRange(Sequence(lost.from + 1), Sequence(lost.through)), .skipped)
+      }
       journal.writer.skip(sink: sink, through: through)
     }
     try journal.writer.close()

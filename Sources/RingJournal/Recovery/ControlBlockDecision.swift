@@ -5,16 +5,16 @@
 /// and bounds are right; what fewer of the copies say than others is damage. 1 is true, 0 is false,
 /// _ is either; exactly one row fits any facts.
 ///
-///     row                    newer  whole  split  unreadable  absent  damaged  foreign   decision
-///     a newer program's        1      _      _        _          _        _        _      newer
-///     ours                     0      1      0        _          _        _        _      open
-///     two journals in one      0      1      1        _          _        _        _      mixed
-///     the disk refuses         0      0      _        1          _        _        _      unreadable
-///     cut short                0      0      _        0          1        _        0      cutShort
-///     short and foreign        0      0      _        0          1        _        1      foreign
-///     destroyed                0      0      _        0          0        1        _      damaged
-///     foreign                  0      0      _        0          0        0        1      foreign
-///     only zeros               0      0      _        0          0        0        0      zeros
+///     row                  newer whole split unreadable absent damaged foreign  decision
+///     a newer program's      1     _     _       _        _       _       _     newer
+///     ours                   0     1     0       _        _       _       _     open
+///     two journals in one    0     1     1       _        _       _       _     mixed
+///     the disk refuses       0     0     _       1        _       _       _     unreadable
+///     cut short              0     0     _       0        1       _       0     cutShort
+///     short and foreign      0     0     _       0        1       _       1     foreign
+///     destroyed              0     0     _       0        0       1       _     damaged
+///     foreign                0     0     _       0        0       0       1     foreign
+///     only zeros             0     0     _       0        0       0       0     zeros
 ///
 /// - newer: one copy at least is whole and of a later format: a newer program has begun to rewrite
 ///   the file, and repairing its copies would destroy its work.

@@ -16,6 +16,8 @@ struct CursorTable: Sendable {
   var hasChanged = false
   /// A slot is damaged: it may have known names that nothing else knows.
   private let isSlotLost: Bool
+  /// The slowest cursor of the file's sinks, configured or not.
+  private let droppedFloor: UInt64?
 
   /// Durable cursor = the larger of the superblock's and the newest group header's: both were
   /// written only after the sink had accepted. The header counts although its body may be damaged.
@@ -39,6 +41,14 @@ struct CursorTable: Sendable {
     let names = superblock?.sinks.map(\.name) ?? []
     dropped = names.filter { name in !sinks.contains { $0.name == name } }
     hasChanged = names != sinks.map(\.name)
+    droppedFloor =
+      superblock?.sinks.map { sink in
+        let inHeader = newest.flatMap { newest in
+          newest.sinkTableVersion == superblock?.sinkTableVersion
+            ? CursorTable.acknowledged(newest, by: sink.name) : nil
+        }
+        return max(sink.acknowledged, inHeader ?? 0)
+      }.min()
   }
 
   /// For who looks at the file without a configuration: the sinks that the file names or, without a
@@ -60,8 +70,9 @@ struct CursorTable: Sendable {
       .map { header.acknowledged[$0] }
   }
 
-  /// The slowest known cursor.
-  var floor: UInt64 { rows.compactMap(\.acknowledged).min() ?? 0 }
+  /// The slowest known cursor. When no configured name is known, that of the dropped ones: what
+  /// they released may be overwritten, and is not missed.
+  var floor: UInt64 { rows.compactMap(\.acknowledged).min() ?? droppedFloor ?? 0 }
 
   /// The slowest known cursor of a required sink.
   var requiredFloor: UInt64 {

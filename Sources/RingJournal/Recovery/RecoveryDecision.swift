@@ -16,10 +16,11 @@
 ///   secret, so such a header was written by this journal's writer and nobody else. A group whose
 ///   header is destroyed is "never written"; what it held is missing from the sequence, and a hole
 ///   before what is proven to have been committed is corruption all the same.
-/// - lap: the group lies at or before the newest header and has its lap, or behind it and has the
-///   lap before, or is the other copy of the same tail. That refuses the remains of older laps at
-///   the end of the region, blocks that a lost or misdirected write left stale, and a write that
-///   was torn at the start of the region while a later opening still found room at the end.
+/// - lap: the group lies before the end of the newest header's group (or before the head of a
+///   superblock that knows of newer ones) and has its lap, or behind it and has the lap before, or
+///   is the other copy of the same tail. That refuses the remains of older laps at the end of the
+///   region, blocks that a lost or misdirected write left stale, and a write that was torn at the
+///   start of the region while a later opening still found room at the end.
 /// - body: its checksum is right.
 /// - followed: a header or a superblock with a higher group number exists. Each commit is synced
 ///   before the next write begins, so only the very last write can be torn. That later header

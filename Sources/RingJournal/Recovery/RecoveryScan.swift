@@ -125,7 +125,9 @@ struct RecoveryScan: ~Copyable {
 
   /// How far behind the last sign of life a young ring is searched. The superblock that has the
   /// latest high water may be rotten or lost; the one that is left is one such step behind.
-  private var youngReach: Int { layout.superblockEveryByteCount }
+  private var youngReach: Int {
+    max(layout.superblockEveryByteCount, min(layout.groupByteCountMax, 1 << 20))
+  }
 
   /// Not zero: something was written here, and the file was created full of zeros.
   private func isWritten(_ offset: Int) -> Bool {

@@ -7,7 +7,7 @@ import TestSupport
 /// The gateway between two scripted brokers, and the oracle that hears all three:
 ///
 ///     field (S, A) ──▶ gateway, journal on a disk that fails ──▶ centre (D)
-///         └──────────────▶ audit: A − D, D − S, payloads, order ◀─────┘
+///         └────────▶ audit: A − D, D − S, payloads, order ◀────┘
 final class PowerStage {
   let field: MQTTPeer<FieldRole>
   let central: MQTTPeer<CentralRole>

@@ -4,12 +4,12 @@ import Platform
 import Synchronization
 import TestSupport
 
-/// Cuts the power of a volume and of the gateway that writes to it: the process dies and at once the
-/// filesystem ends, without its log and its dirty pages. May be thrown from any thread, also by the
-/// arrival of the n-th PUBACK.
+/// Cuts the power of a volume and of the gateway that writes to it: the process dies and at once
+/// the filesystem ends, without its log and its dirty pages. May be thrown from any thread, also by
+/// the arrival of the n-th PUBACK.
 ///
-/// Cannot show: a write that tears or reorders inside itself, and a disk whose own cache lies. Whole
-/// pages that the kernel had written back before the cut are there after it.
+/// Cannot show: a write that tears or reorders inside itself, and a disk whose own cache lies.
+/// Whole pages that the kernel had written back before the cut are there after it.
 final class PowerSwitch: Sendable {
   private struct State: ~Copyable, Sendable {
     var volume: FileDescriptor?

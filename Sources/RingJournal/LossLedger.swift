@@ -1,19 +1,19 @@
 import GatewayCore
 
-/// Corrupt sequences that were counted as lost, so that the next sink and the next opening, which
-/// meet them again, do not count them again. Kept in the superblock; at most `countMax` ranges, of
-/// which the first two become one when another comes: rather count too few than one twice.
-struct CorruptionLedger: Sendable, Equatable {
+/// Sequences that were counted as lost, so that the next sink and the next opening, which meet them
+/// again, do not count them again. Kept in the superblock; at most `countMax` ranges, of which the
+/// first two become one when another comes: rather count too few than one twice.
+struct LossLedger: Sendable, Equatable {
   static let countMax = 32
 
-  /// Ascending, apart from each other.
+  /// Ascending, with other sequences between them.
   private(set) var ranges: [SequenceRange] = []
 
   init() {}
 
   /// Takes ranges from a superblock; what is not in order is left out.
   init(_ stored: [SequenceRange]) {
-    for range in stored.prefix(CorruptionLedger.countMax)
+    for range in stored.prefix(LossLedger.countMax)
     where ranges.last.map({ $0.last < range.first }) ?? true {
       ranges.append(range)
     }
@@ -25,16 +25,16 @@ struct CorruptionLedger: Sendable, Equatable {
     var merged = range
     var rest: [SequenceRange] = []
     for known in ranges {
-      if known.last < range.first || range.last < known.first {
+      if known.last.next < range.first || range.last.next < known.first {
         rest.append(known)
       } else {
-        let shared = SequenceRange(max(known.first, range.first), min(known.last, range.last))
-        new -= shared.count
+        let (first, last) = (max(known.first, range.first), min(known.last, range.last))
+        if first <= last { new -= SequenceRange(first, last).count }
         merged = SequenceRange(min(known.first, merged.first), max(known.last, merged.last))
       }
     }
     rest.insert(merged, at: rest.firstIndex { $0.first > merged.first } ?? rest.count)
-    if rest.count > CorruptionLedger.countMax {
+    if rest.count > LossLedger.countMax {
       rest[1] = SequenceRange(rest[0].first, rest[1].last)
       rest.removeFirst()
     }
@@ -43,7 +43,7 @@ struct CorruptionLedger: Sendable, Equatable {
   }
 
   /// Forgets what no sink can meet again.
-  mutating func prune(below oldestKept: Sequence) {
-    ranges.removeAll { $0.last < oldestKept }
+  mutating func prune(below sequence: Sequence) {
+    ranges.removeAll { $0.last < sequence }
   }
 }

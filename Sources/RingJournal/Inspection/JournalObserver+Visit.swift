@@ -30,7 +30,8 @@ extension JournalObserver {
     var position = max(first ?? oldest, .first)
     var retries = 0
     while position <= last {
-      var reader = try JournalReader(state: view.state, position: position)
+      var reader = try JournalReader(
+        state: view.state, sink: nil, position: position, skippedThrough: 0)
       var isEnded = false
       let outcome = try reader.read { record, bytes in
         guard record.sequence <= last, body(.record(record), bytes) else {

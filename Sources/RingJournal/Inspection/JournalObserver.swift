@@ -151,7 +151,8 @@ extension JournalObserver {
     let plan = planRecovery(scan.result, blocks: blocks, floor: cursors.floor, layout: layout)
     let access = JournalAccess(
       path: path, identity: blocks.identity, layout: layout, environment: environment,
-      groupByteCountMax: max(scan.result.groupByteCountMax, Block.byteCount))
+      groupByteCountMax: max(scan.result.groupByteCountMax, Block.byteCount),
+      dropReason: .ringFull)
     let state = try JournalState(looking: access, plan, cursors, blocks.superblock)
     return View(
       state: state, blocks: blocks, plan: plan,

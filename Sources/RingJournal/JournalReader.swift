@@ -13,7 +13,8 @@ package struct JournalReader: ~Copyable, Sendable {
   package private(set) var position: Sequence
 
   private let state: JournalState
-  private let sink: Int
+  /// Nil: reads for nobody, and what it misses is nobody's loss.
+  private let sink: Int?
   private let skippedThrough: Sequence
   private let file: any DiskFile
   private var buffer: AlignedBuffer
@@ -39,7 +40,7 @@ package struct JournalReader: ~Copyable, Sendable {
 
   /// - Parameter skippedThrough: up to here the operator gave up what was not delivered.
   init(
-    state: JournalState, sink: Int, position: Sequence, skippedThrough: UInt64
+    state: JournalState, sink: Int?, position: Sequence, skippedThrough: UInt64
   ) throws(JournalError) {
     self.skippedThrough = Sequence(skippedThrough)
     self.sink = sink
@@ -58,7 +59,7 @@ package struct JournalReader: ~Copyable, Sendable {
   }
 
   /// With its owner goes what the owner held.
-  deinit { state.sinks[sink].taken.store(0, ordering: .sequentiallyConsistent) }
+  deinit { publishTaken(through: 0) }
 
   /// Reads on from `sequence`, forward or back. What was read from there on, the owner has
   /// forgotten: when the ring gives it up meanwhile, it is lost.
@@ -127,11 +128,14 @@ package struct JournalReader: ~Copyable, Sendable {
   /// What the ring gave up. The writer has counted what this sink did not hold then.
   private mutating func givenUpGap(through last: Sequence) -> ReadOutcome {
     let reason = state.access.dropReason
-    if state.sinks[sink].isRequired { state.countLost(SequenceRange(position, last), reason) }
+    if let sink, state.sinks[sink].isRequired {
+      state.countLost(SequenceRange(position, last), reason)
+    }
     return gap(through: last, reason)
   }
 
   private func publishTaken(through sequence: UInt64) {
+    guard let sink else { return }
     state.sinks[sink].taken.store(sequence, ordering: .sequentiallyConsistent)
   }
 

@@ -163,7 +163,7 @@ let package = Package(
       name: "IntegrationTests",
       dependencies: [
         "Audit", "Envelope", "GatewayCore", "JSONScanning", "Mosquitto", "Observability",
-        "Platform", "PumpTelemetry", "TestSupport", "penstock", logging,
+        "Platform", "PumpTelemetry", "RingJournal", "TestSupport", "penstock", logging,
       ],
       swiftSettings: settings + sabotage),
     // Real disks that fail: loop mounts, power cuts, injected errors. The C header is theirs alone.

@@ -1,7 +1,13 @@
 import GatewayCore
 
 /// Base64 with padding (RFC 4648, section 4).
-enum Base64 {
+package enum Base64 {
+  package static func text(_ bytes: Span<UInt8>) -> String {
+    var text: [UInt8] = []
+    append(bytes, to: &text)
+    return String(decoding: text, as: UTF8.self)
+  }
+
   static func append(_ bytes: Span<UInt8>, to text: inout [UInt8]) {
     text.reserveCapacity(growing: (bytes.count + 2) / 3 * 4)
     var position = 0

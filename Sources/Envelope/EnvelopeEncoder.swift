@@ -128,6 +128,10 @@ package struct EnvelopeEncoder: ~Copyable {
     events.append(UInt8(ascii: "}"))
   }
 
+  /// Appends the events since `begin` as they stand in the envelope, commas between them: for
+  /// tools that print events without an envelope round them.
+  package func appendEvents(to text: inout [UInt8]) { text.append(contentsOf: events) }
+
   /// Adds a run of sequences that is lost.
   package mutating func appendGap(_ gap: Gap) {
     advance(over: gap.range.first, gap.range.last)

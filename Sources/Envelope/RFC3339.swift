@@ -1,10 +1,10 @@
-import GatewayCore
+package import GatewayCore
 
 extension WallTime {
   /// The time that an RFC 3339 text tells, down to nanoseconds (further digits are cut); nil when
   /// it is none, or outside the years that a WallTime holds (1677–2262). A leap second counts as
   /// the second after it.
-  init?(rfc3339 text: Span<UInt8>) {
+  package init?(rfc3339 text: Span<UInt8>) {
     var reader = RFC3339Reader()
     guard let year = reader.number(4, in: text), reader.take("-", in: text),
       let month = reader.number(2, in: text), reader.take("-", in: text),

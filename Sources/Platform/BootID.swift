@@ -1,3 +1,4 @@
+import GatewayCore
 import Glibc
 
 /// Which boot of the machine this is (proc(5), /proc/sys/kernel/random/boot_id). Monotonic times of
@@ -37,4 +38,7 @@ package struct BootID: Hashable, Sendable {
   }
 
   package static let unknown = BootID(high: 0, low: 0)
+
+  /// The kernel's 32 hexadecimal digits, without the dashes.
+  package var text: String { Hexadecimal.text(high) + Hexadecimal.text(low) }
 }

@@ -9,6 +9,8 @@ package struct FileStatus: Hashable, Sendable {
   package var byteCount: Int
   /// The device the file is on: differs from its directory's where something is mounted.
   package var device: UInt64
+  /// Differs when another file has taken the name.
+  package var inode: UInt64
 
   /// Follows symbolic links.
   package init(path: String) throws(SystemError) {
@@ -19,5 +21,6 @@ package struct FileStatus: Hashable, Sendable {
     permissions = UInt32(status.st_mode & 0o7777)
     byteCount = Int(status.st_size)
     device = UInt64(status.st_dev)
+    inode = UInt64(status.st_ino)
   }
 }

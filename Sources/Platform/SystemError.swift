@@ -16,5 +16,8 @@ package struct SystemError: Error, Hashable, Sendable, CustomStringConvertible {
     return unsafe String(cString: text)
   }
 
+  /// The reader of a pipe or socket went away.
+  package var isBrokenPipe: Bool { code == EPIPE }
+
   package var description: String { "\(operation): \(reason) (errno \(code))" }
 }

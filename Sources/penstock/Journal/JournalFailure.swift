@@ -17,7 +17,7 @@ extension JournalError {
 
 /// Runs the work of a `penstock journal` command; an error of the journal becomes its message on
 /// standard error and its exit code.
-func reportingJournalErrors<Success>(
+func reportingJournalErrors<Success: ~Copyable>(
   _ body: () throws(JournalError) -> Success
 ) throws -> Success {
   do throws(JournalError) {

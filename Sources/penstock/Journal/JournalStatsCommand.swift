@@ -1,78 +1,70 @@
 import ArgumentParser
 import GatewayCore
-import JSONScanning
 import Platform
 import RingJournal
 
 struct JournalStatsCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "stats",
-    abstract: "Say what a journal holds and how far each sink has come.",
+    abstract: "Say what a journal holds, how far each sink has come, and what it costs.",
     discussion: """
       Reads the file without a lock and without writing: live or dead, also a copy on another \
-      machine. While the gateway runs, its newest commits may be missing from the picture. Exits \
-      with 65 when it is no journal or is damaged beyond use, 74 when the file cannot be read.
+      machine. Undelivered is what a required sink has not acknowledged; kept is all that the \
+      ring still holds.
+
+      Rates come from the newest commit groups, at most an hour of them. Time to full is how long \
+      the free part lasts at that rate when nothing is delivered. Time to drain is the backlog \
+      divided by what the sink acknowledges beyond what comes in; it is unknown for a sink that \
+      makes no progress now. Written per day and syncs per day are means over the life of the \
+      file, without its filling at creation; after a crash the last sixteenth of a turn may be \
+      missing from them. Write amplification is bytes written divided by topic and payload bytes.
+
+      Sources are counted over the records that the ring still holds.
+
+      Examples:
+        penstock journal stats /var/lib/penstock/telemetry.journal
+        penstock journal stats --config penstock.yaml --route telemetry --json | jq .sinks
+        penstock journal stats telemetry.journal --all-sources
+
+      Exit codes: 0 said · 64 usage · 65 not a usable journal · 74 the file cannot be read.
       """)
 
   @OptionGroup var argument: JournalFileArgument
+  @Flag(help: "Tell all sources, not the twenty that have the most records.")
+  var allSources = false
   @Flag(help: "Print one JSON object.") var json = false
+
+  private static let sourcesShown = 20
 
   func run() throws {
     let path = try argument.path()
-    let statistics = try reportingJournalErrors { () throws(JournalError) in
-      try JournalInspector.statistics(path: path)
+    var progress = ProgressLine()
+    var sources = SourceCounts()
+    var observer = try reportingJournalErrors { () throws(JournalError) in
+      try JournalObserver(path: path) { share in
+        progress.show("reading \(path): \(Int(share * 100)) %")
+      }
     }
-    if json { Console.line(jsonText(statistics)) } else { printTable(statistics) }
-  }
-
-  private func printTable(_ statistics: JournalStatistics) {
-    let identity = statistics.identity
-    Console.line("journal            \(identity.id)")
-    Console.line("gateway, route     \(identity.gatewayID), \(identity.routeName)")
-    Console.line("created            \(identity.createdAt)")
-    Console.line("capacity           \(statistics.capacity)")
-    Console.line("undelivered        \(statistics.used)\(percent(of: statistics))")
-    Console.line("kept               \(statistics.kept) in \(statistics.groupCount) commit groups")
-    Console.line("sequences          \(statistics.oldestKept) to \(statistics.committed)")
-    let oldest = statistics.oldestUndelivered.map(\.description) ?? "none"
-    Console.line("oldest undelivered \(oldest)")
-    for sink in statistics.sinks {
-      let behind = statistics.committed.count(since: sink.acknowledged)
-      Console.line(
-        "sink \(sink.name): acknowledged \(sink.acknowledged), \(behind) behind"
-          + (sink.isRequired ? "" : ", best effort"))
+    try reportingJournalErrors { () throws(JournalError) in
+      try observer.visit { item, bytes in
+        if case .record(let record) = item {
+          sources.count(record, bytes)
+          if record.sequence.rawValue % 4096 == 0 {
+            progress.show("counting sources: sequence \(record.sequence)")
+          }
+        }
+        return true
+      }
     }
-    for (reason, count) in statistics.gapRecords.sorted(by: { $0.key.rawValue < $1.key.rawValue }) {
-      Console.line("lost: \(count) records, \(reason.text)")
+    progress.end()
+    let report = StatisticsReport(
+      statistics: observer.statistics, facts: observer.facts, rates: observer.rates(),
+      sinkBacklogBytes: observer.backlogByteCounts, sources: sources,
+      sourcesMax: allSources ? .max : Self.sourcesShown, isLive: observer.isLive, now: Clock.wall())
+    if json {
+      Console.line(report.object.line)
+    } else {
+      for line in report.lines { Console.line(line) }
     }
-  }
-
-  private func percent(of statistics: JournalStatistics) -> String {
-    let permille = statistics.used.rawValue * 1000 / max(statistics.capacity.rawValue, 1)
-    return " (\(permille / 10).\(permille % 10) %)"
-  }
-
-  private func jsonText(_ statistics: JournalStatistics) -> String {
-    let identity = statistics.identity
-    let sinks = statistics.sinks.map {
-      #"{"name":\#(quoted($0.name)),"required":\#($0.isRequired),"#
-        + #""acknowledged":\#($0.acknowledged)}"#
-    }
-    let gaps = statistics.gapRecords.sorted { $0.key.rawValue < $1.key.rawValue }
-      .map { #""\#($0.key.text)":\#($0.value)"# }
-    return #"{"journal":"\#(identity.id)","gateway":\#(quoted(identity.gatewayID)),"#
-      + #""route":\#(quoted(identity.routeName)),"created":"\#(identity.createdAt)","#
-      + #""capacity_bytes":\#(statistics.capacity.rawValue),"#
-      + #""undelivered_bytes":\#(statistics.used.rawValue),"#
-      + #""kept_bytes":\#(statistics.kept.rawValue),"groups":\#(statistics.groupCount),"#
-      + #""oldest_kept":\#(statistics.oldestKept),"committed":\#(statistics.committed),"#
-      + #""oldest_undelivered":\#(statistics.oldestUndelivered.map { "\"\($0)\"" } ?? "null"),"#
-      + #""sinks":[\#(sinks.joined(separator: ","))],"lost":{\#(gaps.joined(separator: ","))}}"#
-  }
-
-  private func quoted(_ text: String) -> String {
-    var bytes: [UInt8] = []
-    JSONString.append(Array(text.utf8).span, to: &bytes)
-    return String(decoding: bytes, as: UTF8.self)
   }
 }

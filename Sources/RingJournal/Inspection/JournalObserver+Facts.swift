@@ -142,7 +142,7 @@ extension JournalObserver {
   /// writer replaces meanwhile is left out.
   package mutating func visitGroups(_ body: (JournalGroup) -> Bool) {
     let index = view.state.index.withLock { $0 }
-    for place in 0..<index.count {
+    for place in 0..<index.count where index[place].last >= oldest.rawValue {
       guard let group = group(index[place]) else { continue }
       if !body(group) { return }
     }

@@ -30,6 +30,12 @@ extension JournalObserver {
     var position = max(first ?? oldest, .first)
     var retries = 0
     while position <= last {
+      if position < oldest {
+        let gone = range(SequenceRange(position, oldest.previous), through: last)
+        guard body(.absent(gone), Span()) else { return }
+        position = oldest
+        continue
+      }
       var reader = try JournalReader(
         state: view.state, sink: nil, position: position, skippedThrough: 0)
       var isEnded = false

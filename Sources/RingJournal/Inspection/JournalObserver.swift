@@ -25,6 +25,7 @@ package struct JournalObserver: ~Copyable {
     let state: JournalState
     var blocks: ControlBlocks
     var plan: RecoveryPlan
+    let readableFrom: UInt64
     var unreadableBlockCount: Int
     var fileByteCount: Int
   }
@@ -54,7 +55,7 @@ package struct JournalObserver: ~Copyable {
   }
 
   /// The sequences that can be asked for: the oldest that is kept to the newest that is committed.
-  package var oldest: Sequence { view.state.oldestKept }
+  package var oldest: Sequence { max(view.state.oldestKept, Sequence(view.readableFrom)) }
   package var committed: Sequence { view.state.committed }
 
   /// Reads the file anew, when the picture can no longer be continued.
@@ -153,9 +154,10 @@ extension JournalObserver {
       path: path, identity: blocks.identity, layout: layout, environment: environment,
       groupByteCountMax: max(scan.result.groupByteCountMax, Block.byteCount),
       dropReason: .ringFull)
-    let state = try JournalState(looking: access, plan, cursors, blocks.superblock, scan.result)
+    let state = try JournalState(
+      looking: access, plan, cursors, blocks.superblock, scan.result)
     return View(
-      state: state, blocks: blocks, plan: plan,
+      state: state, blocks: blocks, plan: plan, readableFrom: plan.readableFrom,
       unreadableBlockCount: scan.result.unreadableBlockCount,
       fileByteCount: (try? file.byteCount()) ?? 0)
   }
@@ -169,6 +171,20 @@ extension JournalObserver {
       blocks = try ControlBlocks.read(file, path: path, environment: environment)
     }
     return blocks
+  }
+}
+
+extension RecoveryPlan {
+  /// The first record that is worth reading. A hole that is no corruption lies where a last write
+  /// may have gone, over groups that had been released for it: what is before the hole was
+  /// released, too.
+  fileprivate var readableFrom: UInt64 {
+    for (before, after) in zip(kept, kept.dropFirst()).reversed()
+    where before.last + 1 < after.first {
+      let lost = Sequence(before.last + 1)
+      if !corrupt.contains(where: { $0.sequences.contains(lost) }) { return after.first }
+    }
+    return 1
   }
 }
 

@@ -43,7 +43,8 @@ enum GroupTarget {
       if taken - 1 > group.last - sequence { break }
       let record = JournalRecord(
         header, sequences: sequence...sequence + (taken - 1), offset: offset, group: group,
-        committedAt: nil)
+        committedAt: nil, wallOffset: nil,
+        elapsedBase: group.elapsedBase)
       try RecordTarget.check(record, header, from: offset, end: used)
       offset += header.byteCount
       sequence += taken

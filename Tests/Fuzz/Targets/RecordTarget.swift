@@ -17,7 +17,8 @@ enum RecordTarget {
     let end = max(bytes.count - behind, 0)
     guard let header = RecordHeader.decode(bytes.span, at: offset, end: end) else { return false }
     let record = JournalRecord(
-      header, sequences: 1...1, offset: offset, group: GroupHeader(), committedAt: nil)
+      header, sequences: 1...1, offset: offset, group: GroupHeader(), committedAt: nil,
+      wallOffset: nil, elapsedBase: 0)
     try check(record, header, from: offset, end: end)
     if header.kind != .tombstone {
       let taken = header.sequenceCount(bytes.span, at: offset)

@@ -53,11 +53,7 @@ extension IntegrationSuite {
       #expect(names.filter { MetricCatalogue.description(of: $0) == nil } == [])
       // After normal work every instrument of the path has been seen, and only faults are missing.
       let unseen = Set(MetricCatalogue.all.map(\.name)).subtracting(names)
-      #expect(
-        unseen == [
-          "penstock_gap_records_total", "penstock_journal_lost_records_total",
-          "penstock_upstream_refused_total",
-        ])
+      #expect(unseen == ["penstock_upstream_refused_total"])
       #expect(try agent.metric("penstock_upstream_records_total") == 100)
       #expect(try agent.metric("penstock_ingest_messages_total") == 100)
       try agent.wait(for: "the gauges") {

@@ -200,7 +200,8 @@ extension JournalState {
         sinks.append(
           SinkState(
             name: row.sink.name, isRequired: row.sink.required,
-            acknowledged: cursors.cursor(row, plan), skippedThrough: min(row.skippedThrough, plan.committed),
+            acknowledged: cursors.cursor(row, plan),
+            skippedThrough: min(row.skippedThrough, plan.committed),
             wakeUp: try WakeUp()))
       }
       self.init(

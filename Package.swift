@@ -120,8 +120,8 @@ let package = Package(
       name: "penstock",
       dependencies: [
         "Gateway", "GatewayConfiguration", "Audit", "PumpTelemetry", "RingJournal", "Mosquitto",
-        "Envelope", "JSONScanning", "Platform", "GatewayCore", "Observability", argumentParser,
-        logging, metrics,
+        "Envelope", "Batching", "Upstream", "JSONScanning", "Platform", "GatewayCore",
+        "Observability", argumentParser, logging, metrics,
       ],
       swiftSettings: settings),
 

@@ -1,6 +1,6 @@
-import Envelope
+package import Envelope
 import GatewayCore
-import RingJournal
+package import RingJournal
 
 extension Batcher {
   /// One record, one message: payload untouched, on its mapped topic. Gaps and dead letters, which
@@ -100,7 +100,8 @@ extension Batcher {
 }
 
 extension JournalRecord {
-  fileprivate var clockSync: ClockSync {
+  /// How far `received` can be trusted.
+  package var clockSync: ClockSync {
     if flags.contains(.clockSynchronised) { return .synchronised }
     return isReceivedCorrected ? .corrected : .unsynchronised
   }

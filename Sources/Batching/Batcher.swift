@@ -1,4 +1,4 @@
-import Envelope
+package import Envelope
 package import GatewayCore
 package import RingJournal
 
@@ -297,7 +297,7 @@ extension Batcher.Assembly {
 
 extension EnvelopeEncoder {
   /// One journal record as one event; a tombstone as the gap it stands for, which it answers.
-  mutating func appendRecord(_ record: JournalRecord, _ bytes: Span<UInt8>) -> Gap? {
+  package mutating func appendRecord(_ record: JournalRecord, _ bytes: Span<UInt8>) -> Gap? {
     switch record.kind {
     case .tombstone:
       let topic = String(decoding: bytes.extracting(record.topic))

@@ -35,7 +35,11 @@ package struct EnvelopeEncoder: ~Copyable {
   package private(set) var eventCount = 0
 
   /// Limits: gateway, site and route as the configuration allows them, 1–64 of [A-Za-z0-9_-].
-  package init(gateway: String, site: String, route: String, previous: PreviousJournal? = nil) {
+  /// `isReplay`: its envelopes say that they are sent once more.
+  package init(
+    gateway: String, site: String, route: String, previous: PreviousJournal? = nil,
+    isReplay: Bool = false
+  ) {
     var opening: [UInt8] = []
     opening.append(ascii: "{\"penstock\":1,\"gateway\":")
     JSONString.append(gateway, to: &opening)
@@ -52,6 +56,7 @@ package struct EnvelopeEncoder: ~Copyable {
       opening.append(decimal: previous.lastSequence.rawValue)
       opening.append(UInt8(ascii: "}"))
     }
+    if isReplay { opening.append(ascii: ",\"replay\":true") }
     opening.append(ascii: ",\"journal\":\"")
     self.opening = opening
     var prefix: [UInt8] = []

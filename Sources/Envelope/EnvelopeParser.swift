@@ -53,6 +53,7 @@ struct EnvelopeParser {
     var (gateway, site, route) = ("", String?.none, "")
     var journal: JournalID?
     var previous: PreviousJournal?
+    var isReplay = false
     var epoch: Epoch?
     var (first, last) = (Sequence.none, Sequence.none)
     var events: [Event] = []
@@ -69,6 +70,7 @@ struct EnvelopeParser {
       case "route": route = try readString(text)
       case "journal": journal = JournalID(try readString(text))
       case "previous": previous = try readPrevious(text)
+      case "replay": isReplay = try readBoolean(text, "replay")
       case "epoch": epoch = Epoch(try readString(text))
       case "first": first = try readSequence(text)
       case "last": last = try readSequence(text)
@@ -90,9 +92,18 @@ struct EnvelopeParser {
     guard first <= last else { throw malformed("\"first\" is after \"last\"") }
     let header = EnvelopeHeader(
       gateway: gateway, site: site ?? gateway, route: route, journal: journal,
-      previous: previous, epoch: epoch, first: first, last: last)
+      previous: previous, isReplay: isReplay, epoch: epoch, first: first, last: last)
     return Envelope(
       header: header, events: events, gaps: gaps, elided: elided, compression: compression)
+  }
+
+  private mutating func readBoolean(_ text: Span<UInt8>, _ name: String) throws -> Bool {
+    let value = try reader.readValue(in: text)
+    switch value.kind {
+    case .true: return true
+    case .false: return false
+    default: throw malformed("\"\(name)\" is not true or false", at: value.token.lowerBound)
+    }
   }
 
   private mutating func readPrevious(_ text: Span<UInt8>) throws -> PreviousJournal {

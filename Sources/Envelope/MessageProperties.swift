@@ -27,6 +27,7 @@ package enum EnvelopeProperties {
     append("penstock-epoch", header.epoch.description, to: &properties)
     append("penstock-first", header.first.description, to: &properties)
     append("penstock-last", header.last.description, to: &properties)
+    if header.isReplay { append("penstock-replay", "true", to: &properties) }
   }
 
   private static func append(_ name: String, _ value: String, to properties: inout [UInt8]) {
@@ -44,6 +45,7 @@ package enum EnvelopeProperties {
 ///     penstock-sequence   decimal
 ///     penstock-time       receive time, as an event's `time`
 ///     penstock-clocksync  as an event's `clocksync`: "corrected", "false", or absent
+///     penstock-replay     "true" when an operator sends the record once more, or absent
 ///
 /// Properties of these names that the record came with, from a gateway before this one, are
 /// left out: each hop says where *it* keeps the record.
@@ -63,10 +65,11 @@ package struct RawProperties {
   ///   - kept: the properties the record came with. What is malformed in them ends them.
   ///   - dwell: how long the record was in the journal. Subtracted from the Message Expiry Interval
   ///     in whole seconds, rounded down; never below 1, as to expire it is the caller's choice.
+  ///   - isReplay: an operator sends it once more.
   package mutating func append(
     id: Span<UInt8>, journal: JournalID, epoch: Epoch, sequence: Sequence,
     received: (time: WallTime, clockSync: ClockSync), kept: Span<UInt8>, dwell: Duration,
-    to properties: inout [UInt8]
+    isReplay: Bool = false, to properties: inout [UInt8]
   ) {
     appendKept(kept, dwell, to: &properties)
     if id.isEmpty {
@@ -94,10 +97,15 @@ package struct RawProperties {
     value.removeAll(keepingCapacity: true)
     received.time.appendRFC3339(to: &value)
     append("penstock-time", to: &properties)
-    guard received.clockSync != .synchronised else { return }
+    if received.clockSync != .synchronised {
+      value.removeAll(keepingCapacity: true)
+      value.append(utf8: received.clockSync.rawValue)
+      append("penstock-clocksync", to: &properties)
+    }
+    guard isReplay else { return }
     value.removeAll(keepingCapacity: true)
-    value.append(utf8: received.clockSync.rawValue)
-    append("penstock-clocksync", to: &properties)
+    value.append(ascii: "true")
+    append("penstock-replay", to: &properties)
   }
 
   private func append(_ name: String, to properties: inout [UInt8]) {
@@ -128,6 +136,6 @@ package struct RawProperties {
   private static func isOurs(_ name: Span<UInt8>) -> Bool {
     name.reads("penstock-id") || name.reads("penstock-journal") || name.reads("penstock-epoch")
       || name.reads("penstock-sequence") || name.reads("penstock-time")
-      || name.reads("penstock-clocksync")
+      || name.reads("penstock-clocksync") || name.reads("penstock-replay")
   }
 }

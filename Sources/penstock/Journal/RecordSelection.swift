@@ -37,6 +37,11 @@ struct RecordSelection: ParsableArguments {
     if let since, let until, until < since { throw ValidationError("--until lies before --since.") }
   }
 
+  /// Nothing was said.
+  var isEverything: Bool {
+    from == nil && to == nil && since == nil && until == nil && source == nil
+  }
+
   /// Whether a record within `from` and `to` is asked for. A wrong clock may make times go back, so
   /// that a time never ends a search.
   func includes(_ record: JournalRecord, _ bytes: Span<UInt8>) -> Bool {

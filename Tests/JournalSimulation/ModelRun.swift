@@ -190,7 +190,8 @@ package struct ModelRun {
     kit.options.sinks = sinks
     let isPending = kit.disk.pendingSectorCount(JournalKit.path) > 0
     kit.disk.state.withLock { $0.faults = scenario.faults }
-    if !kit.disk.holdsBothSlots() { hasMetTornSlot = true }
+    // What a killed process left in the cache may tear one, too.
+    if isPending || !kit.disk.holdsBothSlots() { hasMetTornSlot = true }
     let before = DiskBefore(
       provable: truth.provable(kit.disk), whole: isPending ? nil : truth.wholeGroups(kit.disk),
       hadBothSlots: !hasMetTornSlot)

@@ -44,6 +44,16 @@ extension MutableSpan where Element == UInt8 {
     }
   }
 
+  /// The same for a place that the caller has already checked to be inside.
+  @inline(__always)
+  mutating func storeChecked<Value: FixedWidthInteger & BitwiseCopyable>(
+    _ value: Value, at offset: Int
+  ) {
+    unsafe withUnsafeMutableBytes { bytes in
+      unsafe bytes.storeBytes(of: value.littleEndian, toByteOffset: offset, as: Value.self)
+    }
+  }
+
   mutating func store(_ bytes: Span<UInt8>, at offset: Int) {
     precondition(offset >= 0 && offset + bytes.count <= count, "bytes of this span")
     unsafe withUnsafeMutableBytes { destination in

@@ -7,7 +7,9 @@ struct BrokerArguments: ParsableArguments {
   @Option(
     help: ArgumentHelp("The broker: mqtt://host:port or mqtts://host:port.", valueName: "url"),
     transform: BrokerArguments.endpoint)
-  var broker = BrokerEndpoint(host: "127.0.0.1", port: 1883)
+  var broker = BrokerArguments.standard
+
+  private static let standard = BrokerEndpoint(host: "127.0.0.1", port: 1883)
 
   @Option(help: "The user name.") var username: String?
 
@@ -53,6 +55,11 @@ struct BrokerArguments: ParsableArguments {
       throw ValidationError(
         "--password-file \(passwordFile) can be read by others: chmod 600 \(passwordFile).")
     }
+  }
+
+  /// Whether the command line names another broker than the one of this machine, or credentials.
+  var isGiven: Bool {
+    broker != Self.standard || username != nil || caFile != nil || certFile != nil
   }
 
   private var isLoopback: Bool {

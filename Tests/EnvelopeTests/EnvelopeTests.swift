@@ -164,6 +164,25 @@ struct EnvelopeFormatTests {
     }
   }
 
+  @Test("a replay says so and is read back as one; what is no truth value is refused")
+  func replay() throws {
+    var encoder = EnvelopeEncoder(gateway: "g", site: "g", route: "r", isReplay: true)
+    let message = encoder.envelope([Sample()])
+    let text = String(decoding: message, as: UTF8.self)
+    #expect(text.contains(#""route":"r","replay":true,"journal":"#))
+    #expect(try EnvelopeDecoder.decode(message.span).header.isReplay)
+    var plain = EnvelopeEncoder.sample()
+    let first = plain.envelope([Sample()])
+    #expect(!String(decoding: first, as: UTF8.self).contains("replay"))
+    #expect(try !EnvelopeDecoder.decode(first.span).header.isReplay)
+    let denied = text.replacing(#""replay":true"#, with: #""replay":false"#)
+    #expect(try !EnvelopeDecoder.decode(Array(denied.utf8).span).header.isReplay)
+    for other in [#""replay":1"#, #""replay":"true""#, #""replay":true,"replay":true"#] {
+      let broken = Array(text.replacing(#""replay":true"#, with: other).utf8)
+      #expect(throws: EnvelopeError.self) { try EnvelopeDecoder.decode(broken.span) }
+    }
+  }
+
   @Test(
     "a gap of one source names it, whatever the topic; what adjoins it is one only if it is its")
   func gapTopic() throws {

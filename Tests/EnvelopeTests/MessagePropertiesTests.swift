@@ -49,6 +49,26 @@ struct MessagePropertiesTests {
     #expect(raw(id: "x", kept: [], clockSync: .unsynchronised).last == "penstock-clocksync=false")
   }
 
+  @Test("a raw record and an envelope that are sent once more say so, and nobody else does")
+  func replay() {
+    let before = wire(user: [("penstock-replay", "true")])
+    #expect(!raw(id: "x", kept: before).contains("penstock-replay=true"))
+    var properties: [UInt8] = []
+    var again = RawProperties()
+    again.append(
+      id: Span(), journal: EnvelopeEncoder.journal, epoch: EnvelopeEncoder.epoch,
+      sequence: Sequence(17), received: (WallTime(nanoseconds: 0), .synchronised), kept: Span(),
+      dwell: .zero, isReplay: true, to: &properties)
+    #expect(list(properties).last == "penstock-replay=true")
+    var envelope: [UInt8] = []
+    EnvelopeProperties.append(
+      EnvelopeHeader(
+        gateway: "g", site: "s", route: "r", journal: EnvelopeEncoder.journal, isReplay: true,
+        epoch: EnvelopeEncoder.epoch, first: Sequence(2), last: Sequence(3)),
+      compression: .none, to: &envelope)
+    #expect(list(envelope).last == "penstock-replay=true")
+  }
+
   @Test("a raw record keeps its properties and says which record it is")
   func rawRecord() {
     let kept = wire(

@@ -38,6 +38,9 @@ struct ReplayDestination: ParsableArguments {
       throw ValidationError(
         "Where to? Give --broker with --topic, or --config with --sink; not both.")
     }
+    if sink != nil && broker.isGiven {
+      throw ValidationError("The broker of --sink is the configuration's: leave --broker away.")
+    }
     guard let topic else { return }
     if topic.contains(where: { "+#\0".contains($0) }) || topic.isEmpty && format != .raw {
       throw ValidationError("A topic to publish to is not empty and has no +, # or NUL.")

@@ -6,6 +6,7 @@ struct DiskBefore {
   var provable: UInt64
   /// Groups; nil: what a killed process left was written by the opening itself.
   var whole: Set<UInt32>?
+  /// And so had every opening since the last that was checked.
   var hadBothSlots: Bool
 }
 

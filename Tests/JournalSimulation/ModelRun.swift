@@ -10,6 +10,9 @@ package struct ModelRun {
   var kit: JournalKit
   var generator: SeededGenerator
   var truth = ModelTruth()
+  /// Since the last opening that was checked, one began with a torn slot. It may have died after it
+  /// had given new sinks their cursors.
+  private var hasMetTornSlot = false
   private var nextPayload: UInt64 = 1
   /// What the configuration says; it changes only after an opening that returned.
   private var sinks: [JournalSink]
@@ -187,9 +190,11 @@ package struct ModelRun {
     kit.options.sinks = sinks
     let isPending = kit.disk.pendingSectorCount(JournalKit.path) > 0
     kit.disk.state.withLock { $0.faults = scenario.faults }
+    // What a killed process left in the cache may tear one, too.
+    if isPending || !kit.disk.holdsBothSlots() { hasMetTornSlot = true }
     let before = DiskBefore(
       provable: truth.provable(kit.disk), whole: isPending ? nil : truth.wholeGroups(kit.disk),
-      hadBothSlots: kit.disk.holdsBothSlots())
+      hadBothSlots: !hasMetTornSlot)
     var visited: [(sequence: UInt64, payload: UInt64)] = []
     let journal: OpenedJournal
     do throws(JournalError) {
@@ -208,6 +213,7 @@ package struct ModelRun {
     } catch {
       throw .other(error)
     }
+    hasMetTornSlot = false
     return journal
   }
 

@@ -107,8 +107,7 @@ struct InjectedErrorTests {
 
     /// `pwrite64(9, "\x50"..., 4096, 16384) = …`
     init(_ call: Trace.Call) {
-      // strace ends the line of a call that overlaps another's with `<unfinished ...>`.
-      let numbers = call.text.prefix { $0 != ")" && $0 != "<" }.split(separator: ",")
+      let numbers = call.text.prefix { $0 != ")" }.split(separator: ",")
         .compactMap { Int($0.split(separator: " ").joined()) }
       byteCount = numbers.dropLast().last ?? -1
       offset = numbers.last ?? -1

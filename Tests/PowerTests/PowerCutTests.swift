@@ -238,6 +238,9 @@ struct CreationCutTests {
 
 @Suite("the disk is pulled out", .serialized)
 struct PulledDiskTests {
+  /// What more would bring does not fit into the ring, and a full one acknowledges nothing.
+  private static let pullCount = min(Campaign.callCount, 12)
+
   @Test(
     "the gateway stops with 74, tells no gaps, and delivers everything when the disk is back",
     .enabled(
@@ -248,7 +251,7 @@ struct PulledDiskTests {
     try volume.mount()
     let power = try PowerSwitch()
     let stage = try PowerStage(dataDirectory: try volume.makeDirectory("data"))
-    for round in 0..<Campaign.callCount {
+    for round in 0..<Self.pullCount {
       if !volume.isMounted { try volume.mount() }
       // Away first, so that there is something to read when the disk goes.
       stage.central.withRole { $0.isAway = round.isMultiple(of: 2) }
@@ -270,7 +273,7 @@ struct PulledDiskTests {
     try stage.waitForSilence()
     let report = try stage.report()
     Campaign.tell(
-      "disk pulled out", runs: "\(Campaign.callCount) times", report.counts, since: start)
+      "disk pulled out", runs: "\(Self.pullCount) times", report.counts, since: start)
     #expect(report.isClean(allowedRedelivery: .max), "\(report.table(allowedRedelivery: .max))")
   }
 

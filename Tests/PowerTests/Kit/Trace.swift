@@ -35,12 +35,25 @@ struct Trace {
   }
 
   init(path: String) {
+    // A call that overlaps another thread's is two lines: `… <unfinished ...>` when it begins and
+    // `<... pwrite64 resumed>…` when it ends. It stands where it ended.
+    var unfinished: [Int: Substring] = [:]
     calls = PowerTests.text(of: path).split(separator: "\n").compactMap { line in
       let parts = line.split(separator: " ", maxSplits: 2, omittingEmptySubsequences: true)
       guard parts.count == 3, let process = Int(parts[0]), let time = Double(parts[1]) else {
         return nil
       }
-      return Call(process: process, time: time, text: parts[2])
+      var text = parts[2]
+      if text.hasSuffix("<unfinished ...>") {
+        unfinished[process] = text.dropLast("<unfinished ...>".count)
+        return nil
+      }
+      if text.hasPrefix("<... "), let begun = unfinished.removeValue(forKey: process),
+        let end = text.firstIndex(of: ">")
+      {
+        text = begun + text[text.index(after: end)...]
+      }
+      return Call(process: process, time: time, text: text)
     }
   }
 

@@ -40,7 +40,7 @@ struct JournalBench: ~Copyable {
   /// Appends one record.
   mutating func append() throws -> AppendResult {
     index += 1
-    draft.payloadDigest = index
+    draft.idHash = DeduplicationBenchmark.hash(index)
     let payload = self.payload
     return try writer.append(
       draft, topic: JournalBench.topic.span, idText: Span(), properties: Span(),

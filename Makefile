@@ -48,7 +48,7 @@ test: deps check-unit build ## unit, integration and crash tests, and the releas
 	$(SWIFT) test --skip-build --no-parallel --filter '$(PROCESS_TESTS)'
 
 # The same tests as in `make test`, longer: as many kills, cuts and failing calls as a proof wants.
-torture: deps build ## every campaign in full, with its negative controls (about an hour; root)
+torture: deps build ## every campaign in full, with its negative controls; root for some
 	$(SWIFT) build $(RELEASE_FLAGS) --product journal-torture
 	$(TORTURE) all
 	$(SWIFT) build --build-tests

@@ -5,12 +5,12 @@
 #   fuzz.sh minimise [TARGET…]      take what the search found new into the corpus, as few files as
 #                                   cover the same
 #
-# The search works in .build/fuzz/work; the corpus in the repository is only read. A finding ends
-# that target, is kept in .build/fuzz/work/TARGET/findings, and makes the script fail.
+# The search works in .build/fuzz/search; the corpus in the repository is only read. A finding ends
+# that target, is kept in .build/fuzz/search/TARGET/findings, and makes the script fail.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 program=.build/fuzz/release/penstock-fuzz
-work=.build/fuzz/work
+work=.build/fuzz/search
 # Inputs larger than this find nothing new and cost time.
 declare -A sizes=([superblock]=4200 [group]=16384 [record]=512 [ring]=16384 [envelope]=4096
   [event]=2048 [json]=2048 [identity]=1024 [configuration]=4096)

@@ -53,7 +53,9 @@ import Testing
         switch order.point {
         case .cursorAfterWrite:
           // Only without commits does a cursor need a write of its own.
+          let deadline = Clock.monotonic() + .seconds(60)
           while coverage.metCount(.upstreamAfterCursor) == 0 {
+            try #require(Clock.monotonic() < deadline, "nothing is delivered")
             try stage.agent.pause(.milliseconds(5))
           }
           stage.field.send(signal: SIGSTOP)

@@ -53,7 +53,7 @@ package struct DeduplicationWindow: ~Copyable {
   private var committed: UInt64 = 0
   private var end: UInt64 = 0
   private var timeline: Timeline?
-  /// What `fetch` read: kept, or the compiler would leave out the reading.
+  /// What `index` read ahead: kept, or the compiler would leave out the reading.
   private var fetched: UInt32 = 0
 
   private struct Entry {
@@ -146,20 +146,56 @@ package struct DeduplicationWindow: ~Copyable {
     end += 1
   }
 
-  /// Brings the places that inserting these ids will touch into the cache. The reads do not depend
-  /// on each other, so the processor makes them side by side.
-  mutating func fetch(_ hashes: Span<MessageIDHash>) {
-    var sum: UInt32 = 0
-    for index in hashes.indices { sum ^= slots[home(of: hashes[index])] }
-    // Full, or soon: as many of the oldest will go.
-    if Int(end - oldest) + hashes.count > capacity {
-      var index = oldestIndex
-      for _ in 0..<min(hashes.count, entries.count) {
-        sum ^= slots[home(of: entries[index].hash)]
-        index = index + 1 == entries.count ? 0 : index + 1
-      }
+  /// Remembers an id like `insert` and leaves the index for later: nothing may be asked before
+  /// `index` was called. While a window is rebuilt most ids only pass through it; those never cost
+  /// a place in the index.
+  mutating func insertUnindexed(
+    _ hash: MessageIDHash, digest: UInt64, at time: MonotonicTime
+  ) {
+    if timeline != nil {
+      expire(now: time)
+      timeline?.record(position: end, at: time)
     }
-    fetched = sum
+    if Int(end - oldest) == capacity {
+      if oldest >= live {
+        live = oldest + 1
+        evictedCount += 1
+      }
+      passOldest()
+    }
+    var index = oldestIndex + Int(end - oldest)
+    if index >= capacity { index -= capacity }
+    let entry = Entry(hash: hash, digest: digest)
+    if index == entries.count { entries.append(entry) } else { entries[index] = entry }
+    end += 1
+  }
+
+  /// Puts all that `insertUnindexed` remembered into the index, which must be empty. The places lie
+  /// anywhere in it: those of a few dozen ids are read together, side by side, before any is
+  /// written, or the processor would wait for memory at each.
+  mutating func index() {
+    while oldest < live { passOldest() }
+    var next = oldestIndex
+    var left = Int(end - oldest)
+    var homes: [32 of Int] = .init(repeating: 0)
+    while left > 0 {
+      let count = min(left, homes.count)
+      var place = next
+      var sum: UInt32 = 0
+      for number in 0..<count {
+        homes[number] = home(of: entries[place].hash)
+        sum ^= slots[homes[number]]
+        place = place + 1 == capacity ? 0 : place + 1
+      }
+      fetched = sum
+      for number in 0..<count {
+        var slot = homes[number]
+        while slots[slot] != 0 { slot = slot + 1 == slots.count ? 0 : slot + 1 }
+        slots[slot] = tag(of: entries[next].hash) | UInt32(next + 1)
+        next = next + 1 == capacity ? 0 : next + 1
+      }
+      left -= count
+    }
   }
 
   /// All inserted so far are on disk.
@@ -212,6 +248,10 @@ package struct DeduplicationWindow: ~Copyable {
       }
     }
     slots[hole] = 0
+    passOldest()
+  }
+
+  private mutating func passOldest() {
     oldest += 1
     oldestIndex = oldestIndex + 1 == capacity ? 0 : oldestIndex + 1
   }

@@ -19,6 +19,7 @@
 // Declared by glibc only under _GNU_SOURCE, which the Glibc module is built without.
 int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask);
 int pthread_setname_np(pthread_t thread, const char *name);
+int sync_file_range(int file, __off64_t offset, __off64_t count, unsigned flags);
 int posix_spawn_file_actions_addclosefrom_np(posix_spawn_file_actions_t *actions, int from);
 
 // Enumeration constants and expression macros, which Swift does not import as Int32.
@@ -29,6 +30,9 @@ static const int penstock_o_direct = 0200000;
 #else
 static const int penstock_o_direct = 040000;
 #endif
+
+// SYNC_FILE_RANGE_WRITE of linux/fs.h.
+static const unsigned penstock_begin_writeback = 2;
 
 // Bytes in the send queue of a socket, -1 on error (ioctl is variadic, which Swift cannot call).
 static inline int penstock_unsent_byte_count(int socket) {

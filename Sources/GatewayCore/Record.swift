@@ -74,7 +74,7 @@ package struct Gap: Hashable, Sendable {
 /// Facts of one record that fit in 16 bits and are kept as they are on disk.
 package struct RecordFlags: OptionSet, Hashable, Sendable {
   package let rawValue: UInt16
-  package init(rawValue: UInt16) { self.rawValue = rawValue }
+  @inlinable package init(rawValue: UInt16) { self.rawValue = rawValue }
 
   /// The payload is one valid JSON text that no decoder can choke on.
   package static let json = RecordFlags(rawValue: 1 << 0)
@@ -82,6 +82,11 @@ package struct RecordFlags: OptionSet, Hashable, Sendable {
   package static let retained = RecordFlags(rawValue: 1 << 1)
   /// The wall clock was synchronised when the record was received.
   package static let clockSynchronised = RecordFlags(rawValue: 1 << 2)
+
+  /// `insert` or `remove`, without the generic calls that those cost another module.
+  @inlinable package func setting(_ flags: RecordFlags, to isSet: Bool) -> RecordFlags {
+    RecordFlags(rawValue: isSet ? rawValue | flags.rawValue : rawValue & ~flags.rawValue)
+  }
 
   /// Bits 3 and 4: the QoS the message arrived with.
   package var qualityOfService: QualityOfService {

@@ -3,8 +3,8 @@
 package struct Sequence: RawRepresentable, Hashable, Comparable, Sendable, CustomStringConvertible {
   package let rawValue: UInt64
 
-  package init(rawValue: UInt64) { self.rawValue = rawValue }
-  package init(_ rawValue: UInt64) { self.rawValue = rawValue }
+  @inlinable package init(rawValue: UInt64) { self.rawValue = rawValue }
+  @inlinable package init(_ rawValue: UInt64) { self.rawValue = rawValue }
 
   /// The number before the first record: "nothing yet" for cursors and watermarks.
   package static let none = Sequence(0)

@@ -138,19 +138,17 @@ package struct JournalWriter: ~Copyable, Sendable {
       payload: payload.count)
     let byteCount = header.byteCount
     openTombstone = nil
-    if newRecordCount == 0 { beginGroup() }
-    if tail != nil && usedByteCount + byteCount > Block.byteCount {
-      // Sealing moves the new records to a group of their own, so its space comes first: should
-      // there be none, what was taken can still be committed as a copy of the tail.
-      let separate = GroupHeader.byteCount + usedByteCount - tailByteCount + byteCount
-      guard separate <= buffer.count else { return .groupFull }
-      guard try reserve(separate, besideTail: true) else { return .ringFull }
-      sealTail()
+    // Nearly every record of a busy group finds its room reserved by one before it.
+    if newRecordCount == 0 || tail != nil || usedByteCount + byteCount > reservedByteCount {
+      if newRecordCount == 0 { beginGroup() }
+      switch try makeRoom(byteCount) {
+      case .found: break
+      case .groupFull: return .groupFull
+      case .ringFull: return .ringFull
+      }
     }
-    guard usedByteCount + byteCount <= buffer.count else { return .groupFull }
-    guard try reserve(usedByteCount + byteCount) else { return .ringFull }
     store(
-      header, received: draft.receivedMonotonic, topic: topic, idText: idText,
+      header, byteCount, received: draft.receivedMonotonic, topic: topic, idText: idText,
       properties: properties, payload: payload)
     let sequence = nextSequence
     usedByteCount += byteCount
@@ -160,6 +158,27 @@ package struct JournalWriter: ~Copyable, Sendable {
     return .appended(sequence)
   }
 
+  private enum Room {
+    case found
+    case groupFull
+    case ringFull
+  }
+
+  /// Sees to it that a record of `byteCount` bytes can join the open group.
+  private mutating func makeRoom(_ byteCount: Int) throws(JournalError) -> Room {
+    if tail != nil && usedByteCount + byteCount > Block.byteCount {
+      // Sealing moves the new records to a group of their own, so its space comes first: should
+      // there be none, what was taken can still be committed as a copy of the tail.
+      let separate = GroupHeader.byteCount + usedByteCount - tailByteCount + byteCount
+      guard separate <= buffer.count else { return .groupFull }
+      guard try reserve(separate, besideTail: true) else { return .ringFull }
+      sealTail()
+    }
+    guard usedByteCount + byteCount <= buffer.count else { return .groupFull }
+    return try reserve(usedByteCount + byteCount) ? .found : .ringFull
+  }
+
+  @inline(__always)
   private func recordHeader(
     _ draft: RecordDraft, topic: Int, idText: Int, properties: Int, payload: Int
   ) throws(JournalError) -> RecordHeader {
@@ -175,22 +194,24 @@ package struct JournalWriter: ~Copyable, Sendable {
         offset >= 0 && count >= 0 && offset + count <= payload, "the id text lies in the payload")
       idCount = count
     }
-    precondition(idCount <= MessageIDText.byteCountMax, "longer ids become a digest")
+    precondition(idCount <= Int(UInt8.max), "longer ids become a digest")
     let total = RecordHeader.byteCount(
       topic: topic, storedID: storedCount, properties: properties, payload: payload)
-    guard topic <= Limits.topicByteCountMax, properties <= Int(UInt16.max),
+    guard topic <= Int(UInt16.max), properties <= Int(UInt16.max),
       GroupHeader.byteCount + total <= buffer.count
-    else {
-      throw JournalError(
-        .recordTooLarge,
-        "a record of \(total) bytes does not fit into a commit group of \(buffer.count) bytes; "
-          + "raise journal.commit.max_bytes or lower max_record")
-    }
+    else { throw tooLarge(total) }
     return RecordHeader(
       kind: draft.kind, reason: draft.reason, flags: draft.flags, payloadByteCount: payload,
       topicByteCount: topic, propertiesByteCount: properties, idText: draft.idText,
       idTextByteCount: idCount, receiveMicroseconds: 0, idHash: draft.idHash,
       payloadDigest: draft.payloadDigest)
+  }
+
+  private func tooLarge(_ byteCount: Int) -> JournalError {
+    JournalError(
+      .recordTooLarge,
+      "a record of \(byteCount) bytes does not fit into a commit group of \(buffer.count) bytes; "
+        + "raise journal.commit.max_bytes or lower max_record")
   }
 
   /// Takes the times of a new group, or checks that the tail's still hold.
@@ -212,19 +233,15 @@ package struct JournalWriter: ~Copyable, Sendable {
     }
   }
 
+  @inline(__always)
   private mutating func store(
-    _ header: RecordHeader, received: MonotonicTime, topic: Span<UInt8>, idText: Span<UInt8>,
-    properties: Span<UInt8>, payload: Span<UInt8>
+    _ header: RecordHeader, _ byteCount: Int, received: MonotonicTime, topic: Span<UInt8>,
+    idText: Span<UInt8>, properties: Span<UInt8>, payload: Span<UInt8>
   ) {
-    var header = header
     guard let base else { preconditionFailure("a group has its times before its first record") }
+    var header = header
     header.receiveMicroseconds = base.microseconds(of: received)
-    if base.isSynchronised {
-      header.flags.insert(.clockSynchronised)
-    } else {
-      header.flags.remove(.clockSynchronised)
-    }
-    let byteCount = header.byteCount
+    header.flags = header.flags.setting(.clockSynchronised, to: base.isSynchronised)
     buffer.withMutableBytes(usedByteCount..<usedByteCount + byteCount) { bytes in
       // The padding of at most 7 bytes; the rest is overwritten.
       bytes.store(UInt64(0), at: byteCount - 8)
@@ -236,9 +253,8 @@ package struct JournalWriter: ~Copyable, Sendable {
         bytes.store(idText, at: offset)
         offset += idText.count
       }
-      bytes.store(properties, at: offset)
-      offset += properties.count
-      bytes.store(payload, at: offset)
+      if !properties.isEmpty { bytes.store(properties, at: offset) }
+      bytes.store(payload, at: offset + properties.count)
     }
   }
 

@@ -54,6 +54,7 @@ extension MutableSpan where Element == UInt8 {
     }
   }
 
+  @inline(__always)
   mutating func store(_ bytes: Span<UInt8>, at offset: Int) {
     precondition(offset >= 0 && offset + bytes.count <= count, "bytes of this span")
     unsafe withUnsafeMutableBytes { destination in

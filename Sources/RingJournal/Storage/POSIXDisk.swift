@@ -158,7 +158,23 @@ final class POSIXFile: DiskFile {
     return fcntl(descriptor.raw, F_SETFL, flags & ~penstock_o_direct) == 0
   }
 
+  /// Of a large write the disk gets the first pieces while the later ones are still copied into the
+  /// cache; otherwise it would stand idle for as long as that takes. Measured with groups of 1 MiB:
+  /// see the benchmark of appending.
+  private static let pieceByteCount = 256 << 10
+
   func write(_ bytes: Span<UInt8>, at offset: Int) throws(SystemError) {
+    var done = 0
+    while bytes.count - done > Self.pieceByteCount {
+      let end = done + Self.pieceByteCount
+      try writePiece(bytes.extracting(done..<end), at: offset + done)
+      try beginWriteback(offset + done, Self.pieceByteCount)
+      done = end
+    }
+    try writePiece(bytes.extracting(done..<bytes.count), at: offset + done)
+  }
+
+  private func writePiece(_ bytes: Span<UInt8>, at offset: Int) throws(SystemError) {
     try Transfer.write(bytes) { part, done throws(SystemError) in
       let count = unsafe part.withUnsafeBytes { buffer in
         unsafe pwrite(descriptor.raw, buffer.baseAddress, buffer.count, off_t(offset + done))
@@ -166,6 +182,17 @@ final class POSIXFile: DiskFile {
       if count < 0 { throw SystemError("pwrite at \(offset + done)") }
       return count
     }
+  }
+
+  /// sync_file_range(2) only starts the disk: it neither waits nor takes an error away from the
+  /// fdatasync that follows. Where a filesystem cannot do it, nothing is lost but time.
+  private func beginWriteback(_ offset: Int, _ byteCount: Int) throws(SystemError) {
+    guard
+      sync_file_range(descriptor.raw, off_t(offset), off_t(byteCount), penstock_begin_writeback)
+        != 0
+    else { return }
+    let failure = SystemError("sync_file_range at \(offset)")
+    if ![ENOSYS, EINVAL, EOPNOTSUPP, ESPIPE].contains(failure.code) { throw failure }
   }
 
   func dataSync() throws(SystemError) {

@@ -1,5 +1,5 @@
-// Goal: rebuilding a window leaves its index for the end, and changes nothing but the time. Method: compared with
-// inserting one at a time. Cannot show: the time (see the benchmark of opening).
+// Goal: rebuilding a window leaves its index for the end, and changes nothing but the time. Method:
+// compared with inserting one at a time. Cannot show: the time (see the benchmark of opening).
 
 import GatewayCore
 import Testing

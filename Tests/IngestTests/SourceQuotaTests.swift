@@ -121,7 +121,8 @@ private struct PlainAccount {
     let topics = (0..<SourceQuota.sourcesMax).map(topic)
     // The first use of a generic type in a process makes its metadata: not a cost of a record.
     var first = SourceQuota()
-    let firstSource = first.source(topics[0].span)
+    let anyTopic = topics[0]
+    let firstSource = first.source(anyTopic.span)
     first.add(firstSource, byteCount: 3200, sequence: Sequence(1))
     first.release(through: Sequence(1))
     var quota = SourceQuota()

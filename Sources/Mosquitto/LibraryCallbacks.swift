@@ -174,7 +174,8 @@ extension CallbackContext {
     let header = unsafe MessageHeader(
       mid: message.mid,
       qualityOfService: QualityOfService(rawValue: UInt8(message.qos & 3)) ?? .exactlyOnce,
-      isRetained: message.retain)
+      isRetained: message.retain,
+      subscriptionIdentifier: LibraryProperties.onlySubscription(properties))
     let topic = unsafe UnsafeRawBufferPointer(start: message.topic, count: strlen(message.topic))
     let payload = unsafe UnsafeRawBufferPointer(
       start: message.payload, count: Int(message.payloadlen))

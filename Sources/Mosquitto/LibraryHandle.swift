@@ -176,12 +176,15 @@ final class LibraryHandle {
     return LibraryResult(code: result, systemCode: errno)
   }
 
-  func subscribe(_ filters: [String], quality: QualityOfService, options: Int32, mid: inout Int32)
-    -> LibraryResult
-  {
-    unsafe withTerminated(filters) { pointers in
+  func subscribe(
+    _ filters: [String], quality: QualityOfService, options: Int32, identifier: UInt32?,
+    mid: inout Int32
+  ) -> LibraryResult {
+    var properties = unsafe LibraryProperties.makeSubscribe(identifier: identifier)
+    defer { unsafe mosquitto_property_free_all(&properties) }
+    return unsafe withTerminated(filters) { pointers in
       unsafe mosquitto_subscribe_multiple(
-        raw, &mid, Int32(filters.count), pointers, Int32(quality.rawValue), options, nil)
+        raw, &mid, Int32(filters.count), pointers, Int32(quality.rawValue), options, properties)
     }
   }
 

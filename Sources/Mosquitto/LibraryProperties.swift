@@ -12,6 +12,8 @@ enum LibraryProperties {
   private static let receiveMaximum: Int32 = 0x21
   private static let maximumQualityOfService: Int32 = 0x24
   private static let maximumPacketSize: Int32 = 0x27
+  private static let subscriptionIdentifier: Int32 = 0x0B
+  private static let subscriptionIdentifierAvailable: Int32 = 0x29
 
   /// The properties of our CONNECT. The caller frees the list (`mosquitto_property_free_all`).
   static func makeConnect(_ options: ConnectionOptions) -> OpaquePointer? {
@@ -107,6 +109,27 @@ enum LibraryProperties {
     }
   }
 
+  /// The properties of a SUBSCRIBE. The caller frees the list; nil without an identifier.
+  static func makeSubscribe(identifier: UInt32?) -> OpaquePointer? {
+    guard let identifier else { return nil }
+    var list: OpaquePointer? = nil
+    unsafe mosquitto_property_add_varint(&list, subscriptionIdentifier, identifier)
+    return unsafe list
+  }
+
+  /// The subscription identifier of a received PUBLISH that has exactly one; else 0.
+  static func onlySubscription(_ list: OpaquePointer?) -> UInt32 {
+    guard let list = unsafe list else { return 0 }
+    var value: UInt32 = 0
+    guard
+      let first = unsafe mosquitto_property_read_varint(
+        list, subscriptionIdentifier, &value, false)
+    else { return 0 }
+    var other: UInt32 = 0
+    let second = unsafe mosquitto_property_read_varint(first, subscriptionIdentifier, &other, true)
+    return unsafe second == nil ? value : 0
+  }
+
   private static func appendText(
     _ property: OpaquePointer, _ identifier: MQTTPropertyIdentifier, to bytes: inout [UInt8]
   ) {
@@ -166,6 +189,8 @@ enum LibraryProperties {
     var result = ConnectAcknowledgement(
       reason: version == .v5 ? ReasonCode(rawValue: byte) : ReasonCode(connectReturnCode: byte),
       sessionPresent: flags & 1 != 0)
+    // Absent means available (MQTT 5.0, section 3.2.2.3.12).
+    result.hasSubscriptionIdentifiers = version == .v5
     guard version == .v5, unsafe properties != nil else { return result }
     var short: UInt16 = 0
     var long: UInt32 = 0
@@ -178,6 +203,11 @@ enum LibraryProperties {
     }
     if unsafe mosquitto_property_read_int32(properties, sessionExpiry, &long, false) != nil {
       result.sessionExpiry = .seconds(Int64(long))
+    }
+    if unsafe mosquitto_property_read_byte(
+      properties, subscriptionIdentifierAvailable, &small, false) != nil
+    {
+      result.hasSubscriptionIdentifiers = small != 0
     }
     if unsafe mosquitto_property_read_byte(
       properties, maximumQualityOfService, &small, false) != nil

@@ -192,8 +192,10 @@ package struct MosquittoClient<Handler: MosquittoHandler>: ~Copyable {
   /// 1 (retained messages only for a new subscription). Only while nothing is held. QoS 2 is
   /// refused: the library keeps its payloads in memory between PUBREC and PUBREL, where a crash
   /// loses them.
+  /// - Parameter identifier: comes back with each message for these filters. MQTT 5 only, and only
+  ///   where the broker has them (`ConnectAcknowledgement.hasSubscriptionIdentifiers`).
   package mutating func subscribe(
-    _ filters: [String], quality: QualityOfService = .atLeastOnce
+    _ filters: [String], quality: QualityOfService = .atLeastOnce, identifier: UInt32? = nil
   ) throws(MosquittoError) -> Int32 {
     precondition(quality != .exactlyOnce, "QoS 2 is never subscribed")
     let retainAsPublished: Int32 = 0x08
@@ -202,7 +204,7 @@ package struct MosquittoClient<Handler: MosquittoHandler>: ~Copyable {
     return try queue(filters) { handle, mid in
       handle.subscribe(
         filters, quality: quality, options: isV5 ? retainAsPublished | sendRetainedIfNew : 0,
-        mid: &mid)
+        identifier: isV5 ? identifier : nil, mid: &mid)
     }
   }
 

@@ -11,13 +11,14 @@ extension Batcher {
       return .batch(notice(of: gap))
     }
     let expiry = reader.expiry()
+    if let gap = try passElided() { return .batch(notice(of: gap)) }
     var expired: Gap?
     var outcome = try Batcher.passExpired(in: &reader, expiry, into: &expired)
     var taken = expired.map { notice(of: $0) }
     if taken == nil, case .stopped = outcome {
       let making = RawMaking(journal: assembly.journal, topicMap: topicMap, expiry: expiry)
       outcome = try Batcher.takeOne(
-        from: &reader, making, &assembly.encoder, &rawProperties, into: &taken)
+        from: &reader, making, &assembly.encoder, &rawProperties, &elidedSince, into: &taken)
     }
     guard case .gap(let gap) = outcome else { return taken.map { .batch($0) } ?? .idle }
     guard let taken else { return .batch(notice(of: gap)) }
@@ -26,12 +27,27 @@ extension Batcher {
     return .batch(taken)
   }
 
+  /// Reads over a run of elided records. The next batch begins with them: a raw message says
+  /// nothing of them, and the cursor passes them with it.
+  /// - Returns: a gap that the reader has met behind them.
+  private mutating func passElided() throws(JournalError) -> Gap? {
+    var first = elidedSince
+    let outcome = try reader.read { record, _ in
+      guard record.flags.contains(.elided) else { return false }
+      first = first ?? record.sequences.first
+      return true
+    }
+    elidedSince = first
+    if case .gap(let gap) = outcome { return gap }
+    return nil
+  }
+
   /// Reads over a run of expired records; stops before one that is not.
   private static func passExpired(
     in reader: inout JournalReader, _ expiry: RecordExpiry, into expired: inout Gap?
   ) throws(JournalError) -> ReadOutcome {
     try reader.read { record, bytes in
-      guard expiry.isExpired(record, bytes) else { return false }
+      guard !record.flags.contains(.elided), expiry.isExpired(record, bytes) else { return false }
       let first = expired?.range.first ?? record.sequences.first
       let range = SequenceRange(first, record.sequences.last)
       guard range.count <= expiredCountMax else { return false }
@@ -41,11 +57,26 @@ extension Batcher {
   }
 
   private mutating func notice(of gap: Gap) -> Batch {
-    assembly.encoder.begin(journal: assembly.journal, epoch: assembly.epoch, first: gap.range.first)
+    let range = Batcher.begin(
+      &assembly.encoder, gap.range, elidedSince: &elidedSince, journal: assembly.journal,
+      epoch: assembly.epoch)
     assembly.encoder.appendGap(gap)
     return Batcher.notice(
-      .gaps, range: gap.range, epoch: assembly.epoch, recordCount: 0, gaps: [gap],
+      .gaps, range: range, epoch: assembly.epoch, recordCount: 0, gaps: [gap],
       encoder: &assembly.encoder)
+  }
+
+  /// Begins an envelope for `range`, with the elided records before it.
+  /// - Returns: what the envelope accounts for.
+  private static func begin(
+    _ encoder: inout EnvelopeEncoder, _ range: SequenceRange, elidedSince: inout Sequence?,
+    journal: JournalID, epoch: Epoch
+  ) -> SequenceRange {
+    let first = elidedSince ?? range.first
+    encoder.begin(journal: journal, epoch: epoch, first: first)
+    if first < range.first { encoder.appendElided(SequenceRange(first, range.first.previous)) }
+    elidedSince = nil
+    return SequenceRange(first, range.last)
   }
 
   /// What does not change from record to record.
@@ -57,13 +88,14 @@ extension Batcher {
 
   private static func takeOne(
     from reader: inout JournalReader, _ making: RawMaking, _ encoder: inout EnvelopeEncoder,
-    _ rawProperties: inout RawProperties, into taken: inout Batch?
+    _ rawProperties: inout RawProperties, _ elidedSince: inout Sequence?, into taken: inout Batch?
   ) throws(JournalError) -> ReadOutcome {
     try reader.read { record, bytes in
       guard taken == nil else { return false }
-      let range = record.sequences
       guard record.kind == .data else {
-        encoder.begin(journal: making.journal, epoch: record.epoch, first: record.sequence)
+        let range = begin(
+          &encoder, record.sequences, elidedSince: &elidedSince, journal: making.journal,
+          epoch: record.epoch)
         let gap = encoder.appendRecord(record, bytes)
         taken = notice(
           gap == nil ? .deadLetter : .gaps, range: range, epoch: record.epoch, recordCount: 1,
@@ -80,9 +112,11 @@ extension Batcher {
         kept: bytes.extracting(record.properties), dwell: making.expiry.age(of: record),
         to: &properties)
       taken = Batch(
-        range: range, epoch: record.epoch, recordCount: 1,
+        range: SequenceRange(elidedSince ?? record.sequences.first, record.sequences.last),
+        epoch: record.epoch, recordCount: 1,
         destination: .topic(making.topicMap(String(decoding: bytes.extracting(record.topic)))),
         bytes: payload, isRetained: record.flags.contains(.retained), properties: properties)
+      elidedSince = nil
       return true
     }
   }

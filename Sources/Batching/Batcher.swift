@@ -50,6 +50,9 @@ package struct Batcher: ~Copyable {
 
   /// Expired records that one batch tells of at most: a backlog of them must not hold up the loop.
   static let expiredCountMax: UInt64 = 65_536
+  /// How long a batch waits that would only tell of elided records: nobody waits for it, but the
+  /// cursor should not stand still for ever.
+  static let elidedDelay: Duration = .seconds(60)
   /// Expansion allowed for text that is not JSON, plus the attributes of one event.
   static let eventOverheadByteCount = 512
   /// Encoded bytes may exceed the packet limit by this factor, trusting compression.
@@ -63,6 +66,8 @@ package struct Batcher: ~Copyable {
   var assembly: Assembly
   /// A raw route's next notice: the reader met it behind the record that was just taken.
   var gapAhead: Gap?
+  /// Elided records that no batch of a raw route has yet: from here to where the reader stands.
+  var elidedSince: Sequence?
   private var parts: Parts?
   private var elisions: [SequenceRange] = []
   /// Smoothed encoded/packet ratio of recent batches.
@@ -129,6 +134,7 @@ package struct Batcher: ~Copyable {
     while case .gap = outcome, found == nil, reader.position <= range.last {
       outcome = try reader.read { record, bytes in
         guard found == nil, range.contains(record.sequence) else { return false }
+        if record.flags.contains(.elided) { return true }
         if others.contains(where: { $0.contains(record.sequence) }) { return true }
         body(record, bytes)
         found = record.sequences
@@ -182,9 +188,12 @@ package struct Batcher: ~Copyable {
   ) throws(JournalError) -> ReadOutcome {
     try reader.read { record, bytes in
       guard assembly.accepts(record) else { return false }
-      assembly.open(at: record.sequence, epoch: record.epoch, oldest: record.committedAt ?? now)
+      let isElided = record.flags.contains(.elided)
+      assembly.open(
+        at: record.sequence, epoch: record.epoch,
+        oldest: (record.committedAt ?? now) + (isElided ? elidedDelay : .zero))
       assembly.last = record.sequences.last
-      if elisions.contains(where: { $0.contains(record.sequence) }) {
+      if isElided || elisions.contains(where: { $0.contains(record.sequence) }) {
         assembly.encoder.appendElided(record.sequences)
       } else if expiry.isExpired(record, bytes) {
         assembly.append(Gap(record.sequences, .expired))
@@ -263,9 +272,13 @@ extension Batcher.Assembly {
       && encoder.byteCount + estimate <= encodedByteCountMax
   }
 
-  /// Begins a batch unless one is open.
+  /// Begins a batch unless one is open; one that only tells of elided records so far gets a time by
+  /// which it must leave.
   mutating func open(at first: Sequence, epoch: Epoch? = nil, oldest: MonotonicTime) {
-    guard !isOpen else { return }
+    if let earlier = self.oldest {
+      if oldest < earlier { self.oldest = oldest }
+      return
+    }
     self.first = first
     self.epoch = epoch ?? self.epoch
     self.oldest = oldest

@@ -74,7 +74,8 @@ struct ReplayBatches: ~Copyable {
     _ item: JournalItem, _ bytes: Span<UInt8>, isWanted: Bool
   ) -> [ReplayMessage] {
     if case .record(let record) = item {
-      guard isWanted else {
+      // What was not delivered the first time is in an aggregate.
+      guard isWanted, !record.flags.contains(.elided) else {
         passOver(record.sequences)
         return []
       }

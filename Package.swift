@@ -85,9 +85,10 @@ let package = Package(
     .target(
       name: "Ingest",
       dependencies: [
-        "GatewayCore", "Platform", "Mosquitto", "Deduplication", "RingJournal", "JSONScanning",
-        logging, metrics,
+        "GatewayCore", "Platform", "Mosquitto", "Filtering", "Deduplication", "RingJournal",
+        "JSONScanning", logging, metrics,
       ], swiftSettings: settings + sabotage),
+    module("Filtering", ["GatewayCore", "JSONScanning", "Deduplication"]),
     module("Deduplication", ["GatewayCore", "JSONScanning", "CSodium"]),
     module("RingJournal", ["GatewayCore", "Platform", "CChecksum", "CLinux"]),
     module("Envelope", ["GatewayCore", "JSONScanning", "CZstd"]),
@@ -100,8 +101,8 @@ let package = Package(
     module(
       "GatewayConfiguration",
       [
-        "CYAML", "GatewayCore", "Platform", "Mosquitto", "Ingest", "Deduplication", "RingJournal",
-        "Envelope", "Batching", "Upstream", "Observability",
+        "CYAML", "GatewayCore", "Platform", "Mosquitto", "Ingest", "Filtering", "Deduplication",
+        "RingJournal", "Envelope", "Batching", "Upstream", "Observability",
       ]),
     module(
       "Observability",
@@ -109,9 +110,9 @@ let package = Package(
     .target(
       name: "Gateway",
       dependencies: [
-        "GatewayCore", "Platform", "Ingest", "Batching", "Upstream", "RingJournal",
-        "Deduplication", "Mosquitto", "GatewayConfiguration", "Observability", logging, metrics,
-        lifecycle, unixSignals,
+        "GatewayCore", "Platform", "Ingest", "Batching", "Upstream", "RingJournal", "Filtering",
+        "Deduplication", "JSONScanning", "Mosquitto", "GatewayConfiguration", "Observability",
+        logging, metrics, lifecycle, unixSignals,
       ], swiftSettings: settings + sabotage),
     module("PumpTelemetry", ["GatewayCore"]),
     module(
@@ -130,6 +131,7 @@ let package = Package(
     tests("Platform", ["GatewayCore"]),
     tests("JSONScanning", ["GatewayCore", "AllocationCounting"]),
     tests("Mosquitto", ["CMosquitto", "GatewayCore", "Platform", "TestSupport", logging]),
+    tests("Filtering", ["GatewayCore", "JSONScanning", "Deduplication", "AllocationCounting"]),
     tests("Deduplication", ["GatewayCore", "JSONScanning", "AllocationCounting"]),
     tests(
       "RingJournal",
@@ -152,7 +154,7 @@ let package = Package(
     tests(
       "Ingest",
       [
-        "GatewayCore", "Platform", "Mosquitto", "Deduplication", "RingJournal",
+        "GatewayCore", "Platform", "Mosquitto", "Filtering", "Deduplication", "RingJournal",
         "AllocationCounting", logging,
       ]),
     tests(

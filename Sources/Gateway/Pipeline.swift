@@ -1,5 +1,6 @@
 import Batching
 import Deduplication
+import Filtering
 package import GatewayConfiguration
 package import GatewayCore
 package import Ingest
@@ -15,7 +16,7 @@ import Upstream
 ///     field broker
 ///        │ QoS 1
 ///     IngestLoop ── one thread ────────────────────────────────────┐
-///        │ Intake: scan ▸ identify ▸ DeduplicationWindow ▸ append  │
+///        │ Intake: scan ▸ identify ▸ window ▸ EdgeFilter ▸ append  │
 ///        ▼                                                         │ writes the file
 ///     RING JOURNAL  ◀──────── JournalState: committed, oldest kept, cursors, wake-ups
 ///        ▲                                                         │ read committed records
@@ -157,6 +158,10 @@ package struct Pipeline: Service {
         capacity: deduplication.window(ringCapacity: route.journal.capacity),
         within: deduplication.contentWithin))
     var quota = route.ingest.sourceQuota.map { _ in SourceQuota() }
+    var retained = RetainedMemory()
+    let pointers = try IdentityExtractor.pointers(of: deduplication.selector)
+    let filter = route.ingest.filter
+    var aggregates = try AggregateRebuild(filter.aggregate, behind: pointers)
     var lastProgress = Clock.monotonic()
     var recoveredCount: UInt64 = 0
     let opening = (monotonic: lastProgress, wall: Clock.wall())
@@ -185,6 +190,8 @@ package struct Pipeline: Service {
           }
           remember(record, in: &rebuild, opening: opening)
           quota?.recover(record, bytes)
+          retained.recover(record, bytes)
+          aggregates.recover(record, bytes)
         })
     } catch {
       // A shutdown in the middle of a creation: nothing is open, nothing is left behind.
@@ -194,6 +201,7 @@ package struct Pipeline: Service {
       return
     }
     var window = rebuild.finish()
+    let aggregator = aggregates.finish(logger: logger)
     window.commit()
     opened.report.log(route: route, rememberedIDCount: window.count, to: logger)
     let writer = opened.takeWriter()
@@ -206,7 +214,9 @@ package struct Pipeline: Service {
       selector: deduplication.selector, key: writer.identity.hashKey)
     let intake = Intake(
       options: route.ingest, writer: writer, window: window, extractor: extractor, quota: quota,
-      sabotage: sabotage)
+      filter: filter.isEmpty
+        ? nil : try EdgeFilter(filter, behind: pointers, recovered: aggregator),
+      retained: retained, sabotage: sabotage)
     let connection = route.ingest.connection
 
     var loop = IngestLoop<MosquittoClient<Intake>>(

@@ -21,6 +21,7 @@ extension ConfigurationDraft {
   private func options(of route: RouteSection) -> RouteOptions {
     var ingest = route.ingest
     ingest.connection = inbound(route)
+    ingest.refusedPrefixes = route.refusedPrefixes
     var journal = route.journal
     journal.routeName = route.name
     journal.sinks = route.sinks.map {

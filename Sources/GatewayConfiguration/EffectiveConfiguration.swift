@@ -6,6 +6,7 @@
 import Batching
 import Deduplication
 import Envelope
+import Filtering
 import GatewayCore
 import Ingest
 import Mosquitto
@@ -110,6 +111,8 @@ enum EffectiveConfiguration {
         section.line("window", "auto", comment: "\(inForce) ids")
       }
     }
+    writeAdmission(route.ingest, &section)
+    write(route.ingest.filter, &section)
     section.line("max_record", route.ingest.recordByteCountMax.description)
     section.line("expire_after", route.journal.expireAfter.map(Quantity.text) ?? "none")
     section.section("journal", comment: Findings.shown(route.journalPath, lengthMax: 240)) {
@@ -128,6 +131,60 @@ enum EffectiveConfiguration {
         list.element { write(sink, broker: broker, &$0) }
       }
     }
+  }
+
+  private static func writeAdmission(_ ingest: IngestOptions, _ section: inout YAMLWriter) {
+    section.list("allow", quoting: ingest.allowedTopics, orWord: "all")
+    section.list("deny", quoting: ingest.deniedTopics, orWord: "none")
+    guard !ingest.sourceLimits.isEmpty else { return section.line("source_limits", "none") }
+    section.section("source_limits") { list in
+      for limit in ingest.sourceLimits {
+        list.element { section in
+          section.list("topics", quoting: limit.topics, alwaysList: true)
+          if let rate = limit.rate {
+            section.line("rate", rate.text)
+            section.line("burst", String(limit.burst ?? rate.count))
+          }
+          if let size = limit.recordByteCountMax { section.line("max_record", size.description) }
+        }
+      }
+    }
+  }
+
+  private static func write(_ filter: FilterOptions, _ section: inout YAMLWriter) {
+    guard !filter.isEmpty else { return section.line("filter", "none") }
+    section.section("filter") { section in
+      section.list("include", quoting: filter.include, orWord: "all")
+      section.list("exclude", quoting: filter.exclude, orWord: "none")
+      if filter.fields.isEmpty {
+        section.line("fields", "none")
+      } else {
+        section.section("fields") { list in
+          for rule in filter.fields { list.element { write(rule, &$0) } }
+        }
+      }
+      guard let aggregate = filter.aggregate else { return section.line("aggregate", "none") }
+      section.section("aggregate") { write(aggregate, &$0) }
+    }
+  }
+
+  private static func write(_ rule: FieldRule, _ section: inout YAMLWriter) {
+    section.line("pointer", quoting: rule.pointer)
+    section.list("topics", quoting: rule.topics, alwaysList: true)
+    if let key = rule.key { section.line("key", quoting: key) }
+    if let band = rule.deadBand { section.line("dead_band", band.text) }
+    if let interval = rule.minInterval { section.line("min_interval", Quantity.text(interval)) }
+    if let silence = rule.maxSilence { section.line("max_silence", Quantity.text(silence)) }
+  }
+
+  private static func write(_ aggregate: AggregateOptions, _ section: inout YAMLWriter) {
+    section.line("every", Quantity.text(aggregate.every))
+    section.list("field", quoting: aggregate.fields)
+    section.list("topics", quoting: aggregate.topics, alwaysList: true)
+    if let key = aggregate.key { section.line("key", quoting: key) }
+    section.list("functions", quoting: aggregate.functions.map(\.rawValue), alwaysList: true)
+    section.line("keep_raw", aggregate.keepsRaw)
+    section.line("topic_suffix", quoting: aggregate.topicSuffix)
   }
 
   private static func write(
@@ -196,6 +253,11 @@ private struct YAMLWriter {
     } else {
       line(key, "[" + values.map(Self.quoted).joined(separator: ", ") + "]")
     }
+  }
+
+  /// An empty list is written as the word that stands for it.
+  mutating func list(_ key: String, quoting values: [String], orWord word: String) {
+    if values.isEmpty { line(key, word) } else { list(key, quoting: values, alwaysList: true) }
   }
 
   mutating func section(

@@ -4,6 +4,7 @@
 // that closes no cycle, and two routes that read the same messages, are legal and worth a warning.
 
 import Batching
+import Filtering
 import GatewayCore
 import Ingest
 import Mosquitto
@@ -71,6 +72,8 @@ struct LoopCheck {
       for filter in route.ingest.subscriptions {
         for pattern in TopicPattern.filter(filter) {
           outputs += pattern.mapped(sink.options.topicMap)
+          guard let aggregate = route.ingest.filter.aggregate else { continue }
+          outputs += pattern.appending(aggregate.topicSuffix).mapped(sink.options.topicMap)
         }
       }
       outputs.append(.topic(sink.options.topic + "/gaps"))

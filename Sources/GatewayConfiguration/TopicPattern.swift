@@ -44,6 +44,11 @@ struct TopicPattern: Hashable {
     return [whole, TopicPattern(elements)]
   }
 
+  /// These topics with a suffix behind each.
+  func appending(_ suffix: String) -> TopicPattern {
+    TopicPattern(elements + suffix.utf8.map { .byte($0) })
+  }
+
   /// What becomes of these topics under a map (`TopicMap.apply`): a topic without the prefix only
   /// gets the new one. May hold more than really occurs, never less.
   func mapped(_ map: TopicMap) -> [TopicPattern] {

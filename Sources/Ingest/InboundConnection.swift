@@ -18,7 +18,7 @@ package protocol InboundConnection: ~Copyable {
   mutating func flush() throws(MosquittoError)
   mutating func misc() throws(MosquittoError)
   mutating func subscribe(
-    _ filters: [String], quality: QualityOfService
+    _ filters: [String], quality: QualityOfService, identifier: UInt32?
   ) throws(MosquittoError) -> Int32
   mutating func unsubscribe(_ filters: [String]) throws(MosquittoError) -> Int32
   mutating func disconnect() throws(MosquittoError)

@@ -35,8 +35,6 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   private static var stableAfter: Duration { .seconds(10) }
   /// Reads before the loop looks at its clock again, whatever they bring.
   private static var readsPerTurnMax: Int { 4096 }
-  /// A ring that drops its oldest all day says so once a minute.
-  private static var lossReportEvery: Duration { .seconds(60) }
   private static var subscribeTimeout: Duration { .seconds(30) }
 
   private let options: IngestOptions
@@ -52,7 +50,10 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   private var subscriptions: SubscriptionMemory
   private var groupClose: GroupClose
   private var backoff: Backoff
+  private var takeover = TakeoverGuard()
   private var attempt = 0
+  /// The session expiry of the last connection.
+  private var expiryGranted: Duration?
   private var lastReported: MosquittoError.Code?
   /// Since when this connection has its subscription.
   private var liveSince: MonotonicTime?
@@ -60,10 +61,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   private var lastCommit: MonotonicTime?
   private var lastMisc = MonotonicTime(nanoseconds: 0)
   private var lastGauges = MonotonicTime(nanoseconds: 0)
-  private var lastLossTold: MonotonicTime?
-  private var lossesToTell: UInt64 = 0
-  private var lastRefusalTold: MonotonicTime?
-  private var refusedTold: UInt64 = 0
+  private var reports: IngestReports
   #if PENSTOCK_SABOTAGE
     private var lastSabotagedCommit = Clock.monotonic()
   #endif
@@ -87,6 +85,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     self.status = status
     self.metrics = metrics
     self.logger = logger
+    reports = IngestReports(logger: logger)
     self.sabotage = sabotage
     self.backoff = backoff
     self.makeConnection = makeConnection
@@ -110,6 +109,10 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
       try connectAndServe()
     }
     status.report(stage, StageState(.draining))
+    // What the aggregates have is delivered before the end, whatever the next start is told to sum
+    // up. Without room they stay what they are: readings in the ring.
+    if intake.hasRoom { try intake.closeAggregates(now: Clock.monotonic(), all: true) }
+    try commitOpenGroup()
     control.didQuiesce()
     while control.phase < .close { try idle(for: Self.idleTurn) }
     try intake.close()
@@ -136,17 +139,41 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
       end = .lost(error.naming(endpoints[endpoint]))
     }
     metrics.connected.record(0)
+    intake.left(at: Clock.monotonic())
     if let failure = intake.failure { throw failure }
     try commitOpenGroup()
-    if let liveSince, Clock.monotonic().since(liveSince) >= Self.stableAfter {
+    let lived = liveSince.map { Clock.monotonic().since($0) }
+    if let lived, lived >= Self.stableAfter {
       backoff.succeeded()
       lastReported = nil
     }
     switch end {
     case .quiesced: logger.info("left the field broker, session kept")
     case .ringFull: attempt = 0
-    case .lost(let error): try waitAfter(error)
+    case .lost(let error):
+      if let pause = takeover.ended(error, lived: lived) {
+        try stayAway(for: pause, after: error)
+      } else {
+        try waitAfter(error)
+      }
     }
+  }
+
+  /// Another client has our session: coming back at once would throw it out, and it us.
+  private mutating func stayAway(
+    for pause: Duration, after error: MosquittoError
+  ) throws(JournalError) {
+    metrics.takeovers.increment()
+    metrics.reconnects.increment()
+    lastReported = error.code
+    let clientID = options.connection.clientID
+    logger.error(
+      "another client has taken over our session; are there two gateways with one id?",
+      metadata: [
+        "mqtt.client_id": "\(clientID)", "broker.error": "\(error)",
+        "retry.seconds": "\(pause.seconds)",
+      ])
+    try wait(for: pause, "another client uses the client id \(clientID): \(error)")
   }
 
   /// `serve`, with a journal failure parked in the intake, so that one typed throw is enough here.
@@ -178,7 +205,11 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
       logger.debug("field broker still unavailable", metadata: metadata)
     }
     lastReported = error.code
-    status.report(stage, StageState(.reconnecting, "\(error)"))
+    try wait(for: pause, "\(error)")
+  }
+
+  private mutating func wait(for pause: Duration, _ why: String) throws(JournalError) {
+    status.report(stage, StageState(.reconnecting, why))
     let until = Clock.monotonic() + pause
     while control.phase == .run, Clock.monotonic() < until {
       try idle(for: min(Self.idleTurn, until.since(Clock.monotonic())))
@@ -203,12 +234,23 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   /// A turn without a connection: the journal's chores, the watchdog, a bounded wait.
   private mutating func idle(for duration: Duration) throws(JournalError) {
     let now = Clock.monotonic()
+    if control.phase == .run, try closeAggregates(now: now) { try commitOpenGroup() }
     let chores = try intake.maintain(now: now)
     publishGauges(now: now)
     status.progress(stage)
     let ready = Poll.wait(
       socket: nil, wakeUp: wakeUp, timeout: min(duration, chores ?? duration))
     if ready.wokenUp { wakeUp.clear() }
+  }
+
+  /// Aggregates that are due although nothing comes.
+  /// - Returns: whether some were journalled; they wait for a commit.
+  private mutating func closeAggregates(now: MonotonicTime) throws(JournalError) -> Bool {
+    guard intake.aggregatesAreDue() else { return false }
+    intake.refreshRoom()
+    guard intake.hasRoom else { return false }
+    try intake.closeAggregates(now: now)
+    return true
   }
 
   // MARK: - One connection
@@ -222,6 +264,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
       let now = Clock.monotonic()
       intake.refreshRoom()
       if control.phase > .run { return try quiesce(&connection) }
+      if try closeAggregates(now: now), intake.wasRefusedRoom { return .ringFull }
       let held = connection.heldAcknowledgements
       var timeout = Self.idleTurn
       // A QoS 0 message holds no PUBACK and wants its commit all the same.
@@ -364,6 +407,11 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
       case live
     }
     var state = State.awaitingConnect
+    /// What the session is to hold.
+    var wanted: [Subscription] = []
+    /// What has to be subscribed to still, packet by packet.
+    var unsent: ArraySlice<[Subscription]> = []
+    var subscribing: [String] = []
   }
 
   /// SUBSCRIBE waits until nothing is held, like every other write.
@@ -379,13 +427,13 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
       guard let answer = intake.subscribeAnswer, answer.mid == mid else {
         return try check(deadline, of: "SUBACK", now: now)
       }
-      try check(granted: answer.granted)
-      try becomeLive(&session)
+      try check(granted: answer.granted, for: session.subscribing)
+      try subscribe(&session, &connection, now: now)
     case .unsubscribing(let mid, let deadline):
       guard intake.unsubscribeAnswer == mid else {
         return try check(deadline, of: "UNSUBACK", now: now)
       }
-      try becomeLive(&session)
+      try subscribe(&session, &connection, now: now)
     }
   }
 
@@ -400,7 +448,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     _ acknowledgement: ConnectAcknowledgement, now: MonotonicTime
   ) throws {
     if !acknowledgement.sessionPresent {
-      if subscriptions.filters?.isEmpty == false {
+      if subscriptions.subscriptions?.isEmpty == false {
         metrics.sessionLost.increment()
         logger.error(
           "the broker has lost our session: what it held for us is gone",
@@ -410,26 +458,57 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
       // finds this very session present.
       remember([])
     }
-    let changes = subscriptions.changes(to: options.subscriptions)
-    let deadline = now + Self.subscribeTimeout
+    checkExpiry(acknowledgement)
+    let plan = SubscriptionPlan(
+      filters: options.subscriptions, canIdentify: acknowledgement.hasSubscriptionIdentifiers)
+    session.wanted = plan.subscriptions
+    let changes = subscriptions.changes(to: plan.subscriptions)
+    session.unsent = changes.subscribe.packets[...]
     if !changes.unsubscribe.isEmpty {
       let mid = try connection.unsubscribe(changes.unsubscribe)
-      session.state = .unsubscribing(mid: mid, deadline: deadline)
+      session.state = .unsubscribing(mid: mid, deadline: now + Self.subscribeTimeout)
+      if session.unsent.isEmpty { return try connection.flush() }
+      // A SUBSCRIBE that is sent after an UNSUBSCRIBE is answered after it.
     }
-    guard !changes.subscribe.isEmpty else {
-      return changes.unsubscribe.isEmpty ? try becomeLive(&session) : try connection.flush()
-    }
-    subscribing = changes.subscribe
-    let mid = try connection.subscribe(changes.subscribe, quality: .atLeastOnce)
-    try connection.flush()
-    // Sent after an UNSUBSCRIBE, so answered after it.
-    session.state = .subscribing(mid: mid, deadline: deadline)
+    try subscribe(&session, &connection, now: now)
   }
 
-  private var subscribing: [String] = []
+  /// The next SUBSCRIBE, or none is left and messages flow.
+  private mutating func subscribe(
+    _ session: inout Session, _ connection: inout Connection, now: MonotonicTime
+  ) throws {
+    guard let packet = session.unsent.popFirst() else { return try becomeLive(&session) }
+    let filters = packet.map(\.filter)
+    intake.subscribes(to: filters, now: now)
+    session.subscribing = filters
+    let mid = try connection.subscribe(
+      filters, quality: .atLeastOnce, identifier: packet.first?.identifier)
+    try connection.flush()
+    session.state = .subscribing(mid: mid, deadline: now + Self.subscribeTimeout)
+  }
 
-  private func check(granted: [ReasonCode]) throws {
-    for (filter, code) in zip(subscribing, granted) where code != .grantedQoS1 {
+  /// A broker may keep the session for a shorter time than it was asked to.
+  private mutating func checkExpiry(_ acknowledgement: ConnectAcknowledgement) {
+    let asked = options.connection.sessionExpiry
+    guard options.connection.protocolVersion == .v5 else { return }
+    let granted = acknowledgement.sessionExpiry ?? asked
+    metrics.sessionExpiry.record(granted.seconds)
+    defer { expiryGranted = granted }
+    guard granted < asked, granted != expiryGranted else { return }
+    logger.warning(
+      "the broker keeps our session for a shorter time than session_expiry asks for",
+      metadata: [
+        "mqtt.session_expiry.granted": "\(granted)", "mqtt.session_expiry.asked": "\(asked)",
+      ])
+  }
+
+  private func check(granted: [ReasonCode], for filters: [String]) throws {
+    guard granted.count == filters.count else {
+      throw MosquittoError(
+        .protocolViolation, endpoint: nil,
+        detail: "a SUBACK with \(granted.count) codes for \(filters.count) filters")
+    }
+    for (filter, code) in zip(filters, granted) where code != .grantedQoS1 {
       throw MosquittoError(
         .brokerRefused, reason: code, endpoint: nil,
         detail: code.isFailure
@@ -441,53 +520,29 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
 
   private mutating func becomeLive(_ session: inout Session) throws {
     session.state = .live
-    remember(options.subscriptions)
+    remember(session.wanted)
     attempt = 0
     liveSince = Clock.monotonic()
     metrics.connected.record(1)
     status.report(stage, StageState(.connected))
     logger.notice(
       "receiving from the field broker",
-      metadata: ["mqtt.filters": "\(options.subscriptions.joined(separator: " "))"])
+      metadata: ["mqtt.filters": "\(session.wanted.map(\.filter).joined(separator: " "))"])
   }
 
   /// What the session at the broker holds from now on.
-  private mutating func remember(_ filters: [String]) {
+  private mutating func remember(_ held: [Subscription]) {
     do throws(SystemError) {
-      try subscriptions.store(filters)
+      try subscriptions.store(held)
     } catch {
       logger.warning("cannot remember the subscriptions", metadata: ["error": "\(error)"])
     }
-  }
-
-  /// A source that is over its quota for hours says so once a minute.
-  private mutating func tellRefusals(now: MonotonicTime) {
-    guard intake.refusalToTell != nil else { return }
-    if let lastRefusalTold, now.since(lastRefusalTold) < Self.lossReportEvery { return }
-    guard let refusal = intake.takeRefusal() else { return }
-    let count = intake.refusedCount
-    logger.error(
-      "messages are refused because their source is over its quota; a gap tells the centre",
-      metadata: [
-        "mqtt.topic": "\(refusal.topic)", "journal.source_held": "\(refusal.held)",
-        "journal.source_quota": "\(refusal.quota)", "journal.refused": "\(count - refusedTold)",
-      ])
-    lastRefusalTold = now
-    refusedTold = count
   }
 
   private mutating func publishGauges(now: MonotonicTime) {
     guard now.since(lastGauges) >= .seconds(1) else { return }
     lastGauges = now
     let lostCount = intake.publishGauges(to: metrics, now: now)
-    tellRefusals(now: now)
-    guard lostCount > 0 else { return }
-    lossesToTell += lostCount
-    if let lastLossTold, now.since(lastLossTold) < Self.lossReportEvery { return }
-    logger.error(
-      "records were lost before they could be delivered; a gap will tell the centre",
-      metadata: ["journal.lost_records": "\(lossesToTell)"])
-    lastLossTold = now
-    lossesToTell = 0
+    reports.tell(of: intake, lostCount: lostCount, now: now)
   }
 }

@@ -81,8 +81,8 @@ import Upstream
         central: {url: "mqtts://central.example.com"}
         spare: {url: "mqtt://localhost:1999"}
       routes:
-        - {name: a, from: field, subscribe: [x/+, x/y], to: [{name: c, broker: central}]}
-        - {name: b, from: field, subscribe: [x/#], to: [{name: c, broker: central}]}
+        - {name: a, from: field, subscribe: [x/+, +/y], to: [{name: c, broker: central}]}
+        - {name: b, from: field, subscribe: [x/#, x/z], to: [{name: c, broker: central}]}
         - {name: d, from: field, subscribe: [out/q], to: [{name: c, broker: central}]}
         - name: e
           from: field

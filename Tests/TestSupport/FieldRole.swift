@@ -34,6 +34,8 @@ package struct FieldRole: MQTTPeerRole {
   package var observer = Observer()
   /// What CONNECT is answered with, if it is refused.
   package var refusal: UInt8?
+  /// MQTT 5 properties of CONNACK, encoded.
+  package var connectProperties: [UInt8] = []
   /// What SUBSCRIBE is answered with for each filter.
   package var grantedCode: UInt8 = 1
   /// Says nothing any more, not even to a ping, and reads on.
@@ -100,7 +102,8 @@ package struct FieldRole: MQTTPeerRole {
     }
     hasSession = connect.sessionExpiry > 0
     subscribedLink = nil
-    link.send(.connectAcknowledged(.init(sessionPresent: isPresent)))
+    link.send(
+      .connectAcknowledged(.init(sessionPresent: isPresent, properties: connectProperties)))
     guard isPresent else { return }
     for entry in inFlight {
       repeatCount += 1

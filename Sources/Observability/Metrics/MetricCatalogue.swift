@@ -68,13 +68,28 @@ package enum MetricCatalogue {
       "Records journalled as dead letters: missing-id, conflict, too-large."),
     counter(
       "penstock_ingest_dropped_total", ["route", "reason"],
-      "Messages acknowledged but deliberately not stored: conflict, quota."),
+      "Messages acknowledged but deliberately not stored: conflict, quota, rate, size, topic."),
     gauge(
       "penstock_ingest_quota_sources", ["route"],
-      "Source topics whose share of the ring is counted, with a source quota."),
+      "Source topics told apart by a source quota or source limits."),
     counter(
       "penstock_ingest_quota_shared_total", ["route"],
-      "Messages of topics beyond the 10,000 that a source quota tells apart: they share one."),
+      "Messages of topics beyond the 10,000 that quota and limits tell apart: they share one."),
+    counter(
+      "penstock_ingest_filtered_total", ["route", "reason"],
+      "Messages that a filter left out, acknowledged, not lost: topic, dead-band, min-interval."),
+    gauge(
+      "penstock_ingest_filter_series", ["route"],
+      "Series that the filters of this route tell apart, of fields and aggregate together."),
+    counter(
+      "penstock_ingest_filter_untracked_total", ["route"],
+      "Messages that passed a filter because there was no place for their series."),
+    counter(
+      "penstock_ingest_aggregated_total", ["route"],
+      "Messages that are summed up: journalled, and in an aggregate."),
+    counter(
+      "penstock_ingest_aggregates_total", ["route"],
+      "Aggregates made and journalled, which are records that nobody sent."),
     counter(
       "penstock_ingest_unprotected_total", ["route"],
       "Messages that came at QoS 0: journalled, but nobody would have sent them again."),
@@ -88,6 +103,12 @@ package enum MetricCatalogue {
     counter(
       "penstock_ingest_session_lost_total", ["route"],
       "Reconnects where the broker had forgotten our session: what it queued for us is lost."),
+    gauge(
+      "penstock_ingest_session_expiry_seconds", ["route"],
+      "How long the source broker keeps our session while we are away, as it said (MQTT 5)."),
+    counter(
+      "penstock_ingest_takeovers_total", ["route"],
+      "Connections lost, or taken to be, because another client uses our client id."),
     counter("penstock_ingest_reconnects_total", ["route"], "Reconnects to the source broker."),
     gauge("penstock_ingest_paused", ["route"], "1 while paused because the ring is full."),
     gauge("penstock_dedup_window_ids", ["route"], "Message ids in the deduplication window."),

@@ -167,7 +167,8 @@ package enum Failpoint: String, Sendable, CaseIterable {
           kill(getpid(), SIGKILL)
           // The signal takes this thread at the latest when it comes back from the kernel.
           while true { _ = pause() }
-        case .pause: kill(getpid(), SIGSTOP)
+        // To this thread: one that only shares the process may run on for some milliseconds.
+        case .pause: pthread_kill(pthread_self(), SIGSTOP)
         case nil: return
         }
       }

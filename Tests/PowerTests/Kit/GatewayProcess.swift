@@ -70,8 +70,16 @@ final class GatewayProcess {
     return code
   }
 
+  /// SIGKILL. Under a wrapper such as strace it is the gateway that dies, and the wrapper ends with
+  /// it: a gateway that outlives its wrapper would go on for ever, and one day meet the brokers of
+  /// another test on its old ports.
   func kill() throws {
     guard var child = process.take() else { return }
+    let children = text(of: "/proc/\(child.id)/task/\(child.id)/children")
+    for id in children.split(separator: " ").compactMap({ Int32($0) }) {
+      _ = Glibc.kill(id, SIGKILL)
+    }
+    if !children.isEmpty, try child.wait(atMost: .seconds(10)) != nil { return }
     try child.kill()
   }
 

@@ -107,12 +107,14 @@ let package = Package(
     module(
       "Observability",
       ["GatewayCore", "Platform", logging, metrics, lifecycle, nioCore, nioPosix, nioHTTP1]),
+    module(
+      "Control", ["GatewayCore", "JSONScanning", "Platform", logging, lifecycle]),
     .target(
       name: "Gateway",
       dependencies: [
-        "GatewayCore", "Platform", "Ingest", "Batching", "Upstream", "RingJournal", "Filtering",
-        "Deduplication", "JSONScanning", "Mosquitto", "GatewayConfiguration", "Observability",
-        logging, metrics, lifecycle, unixSignals,
+        "GatewayCore", "Platform", "Control", "Envelope", "Ingest", "Batching", "Upstream",
+        "RingJournal", "Filtering", "Deduplication", "JSONScanning", "Mosquitto",
+        "GatewayConfiguration", "Observability", logging, metrics, lifecycle, unixSignals,
       ], swiftSettings: settings + sabotage),
     module("PumpTelemetry", ["GatewayCore"]),
     module(
@@ -122,7 +124,7 @@ let package = Package(
       dependencies: [
         "Gateway", "GatewayConfiguration", "Audit", "PumpTelemetry", "RingJournal", "Mosquitto",
         "Envelope", "Batching", "Upstream", "JSONScanning", "Platform", "GatewayCore",
-        "Observability", argumentParser, logging, metrics,
+        "Observability", "Control", "Ingest", argumentParser, logging, metrics,
       ],
       swiftSettings: settings),
 
@@ -151,6 +153,8 @@ let package = Package(
       ["GatewayCore", "Platform", logging, metrics, lifecycle, nioCore, nioPosix, lifecycleTestKit]
     ),
     tests("PumpTelemetry", ["GatewayCore", "JSONScanning"]),
+    tests("Gateway", ["GatewayCore", "Platform", "RingJournal", "Upstream"]),
+    tests("Control", ["GatewayCore", "Platform", logging, lifecycle, lifecycleTestKit]),
     tests(
       "Ingest",
       [
@@ -173,8 +177,9 @@ let package = Package(
     .testTarget(
       name: "IntegrationTests",
       dependencies: [
-        "Audit", "Envelope", "GatewayCore", "JSONScanning", "Mosquitto", "Observability",
-        "Platform", "PumpTelemetry", "RingJournal", "TestSupport", "penstock", logging,
+        "Audit", "Control", "Envelope", "GatewayCore", "JSONScanning", "Mosquitto",
+        "Observability", "Platform", "PumpTelemetry", "RingJournal", "TestSupport", "penstock",
+        logging,
       ],
       swiftSettings: settings + sabotage),
     // Real disks that fail: loop mounts, power cuts, injected errors. The C header is theirs alone.

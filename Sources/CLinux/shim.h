@@ -34,6 +34,24 @@ static const int penstock_o_direct = 040000;
 // SYNC_FILE_RANGE_WRITE of linux/fs.h.
 static const unsigned penstock_begin_writeback = 2;
 
+// O_TMPFILE of asm-generic/fcntl.h, likewise.
+static const int penstock_o_tmpfile = 020000000 | O_DIRECTORY;
+
+// Columns and rows of a terminal, 0 where it is none (ioctl is variadic, which Swift cannot call).
+struct penstock_terminal_size {
+    unsigned short columns;
+    unsigned short rows;
+};
+static inline struct penstock_terminal_size penstock_terminal_size(int terminal) {
+    struct winsize size = {0, 0, 0, 0};
+    struct penstock_terminal_size found = {0, 0};
+    if (ioctl(terminal, TIOCGWINSZ, &size) == 0) {
+        found.columns = size.ws_col;
+        found.rows = size.ws_row;
+    }
+    return found;
+}
+
 // Bytes in the send queue of a socket, -1 on error (ioctl is variadic, which Swift cannot call).
 static inline int penstock_unsent_byte_count(int socket) {
     int count = 0;

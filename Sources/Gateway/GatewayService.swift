@@ -1,3 +1,4 @@
+import Control
 import CoreMetrics
 package import GatewayConfiguration
 import GatewayCore
@@ -17,6 +18,7 @@ package struct GatewayService: Sendable {
   private let registry: MetricsRegistry
   private let isDeliverOnly: Bool
   private let failures: DiskFailures?
+  private let problems: RecentProblems
   private let commits = CommitWatch()
   private let sabotage: Sabotage
 
@@ -27,10 +29,13 @@ package struct GatewayService: Sendable {
   ///   - registry: what `MetricsSystem` was bootstrapped with.
   ///   - isDeliverOnly: open the journals to be read, receive nothing, write nothing.
   ///   - failures: cleared when something is committed.
+  ///   - problems: what the log handler notes warnings and errors in.
   package init(
     options: GatewayOptions, version: String, logger: Logger, registry: MetricsRegistry,
-    isDeliverOnly: Bool = false, failures: DiskFailures? = nil
+    isDeliverOnly: Bool = false, failures: DiskFailures? = nil,
+    problems: RecentProblems = RecentProblems()
   ) {
+    self.problems = problems
     self.isDeliverOnly = isDeliverOnly
     self.failures = failures
     self.options = options
@@ -48,7 +53,8 @@ package struct GatewayService: Sendable {
   package var hasCommitted: Bool { commits.hasCommitted }
 
   /// - Throws: `GatewayError` when it may not start; `JournalError` when a journal cannot be opened
-  ///   or failed. Nothing is acknowledged after a failure.
+  ///   or failed, nothing is acknowledged after a failure; `GatewayStop` at the end that a command
+  ///   asked for.
   package func run() async throws {
     try checkDataDirectory()
     try checkDescriptors()
@@ -69,11 +75,20 @@ package struct GatewayService: Sendable {
           address: listen, pages: ObservabilityPages(registry: registry, board: board),
           logger: logger))
     }
+    let desk = ControlDesk(
+      options: options, version: version, board: board, registry: registry, problems: problems,
+      logger: logger)
+    services.append(
+      try ControlServer(
+        path: ControlSocket.path(dataDirectory: options.dataDirectory), handler: desk,
+        logger: logger))
     for route in options.routes {
+      let handle = RouteHandle(route: route, isDeliverOnly: isDeliverOnly)
+      desk.add(handle)
       services.append(
         Pipeline(
           gateway: options, route: route, status: board, logger: logger, commits: commits,
-          isDeliverOnly: isDeliverOnly, sabotage: sabotage))
+          handle: handle, isDeliverOnly: isDeliverOnly, sabotage: sabotage))
     }
     if let failures, !isDeliverOnly {
       services.append(FailureReset(commits: commits, failures: failures))
@@ -89,6 +104,7 @@ package struct GatewayService: Sendable {
         services: services, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))
     try await group.run()
     logger.notice("penstock stopped")
+    if desk.wasToldToStop { throw GatewayStop() }
   }
 
   /// An SD card that is not mounted must not be mistaken for a first start.
@@ -110,22 +126,29 @@ package struct GatewayService: Sendable {
 }
 
 extension GatewayService {
-  /// Of the runtime, the pages and systemd's socket; an ingest half (journal, wake-up, connection);
-  /// a sink (journal, wake-up, connection). Measured: 24 are enough for one of each.
-  private static let descriptorCounts = (base: 16, route: 4, sink: 4)
+  /// Of the runtime, the pages, the control socket and systemd's; an ingest half (journal, wake-up,
+  /// connection); a sink (journal, wake-up, connection). Measured: 28 are enough for one of each.
+  private static let descriptorCounts = (base: 20, route: 4, sink: 4)
+
+  /// Files that an agent of this configuration may have open.
+  package static func descriptorCount(for options: GatewayOptions) -> Int {
+    descriptorCounts.base + descriptorCounts.route * options.routes.count
+      + descriptorCounts.sink * options.routes.reduce(0) { $0 + $1.sinks.count }
+  }
 
   /// Too few are better told now than by an event loop that traps, or at the first dead letter.
   private func checkDescriptors() throws {
-    let counts = Self.descriptorCounts
-    let needed =
-      counts.base + counts.route * options.routes.count
-      + counts.sink * options.routes.reduce(0) { $0 + $1.sinks.count }
+    let needed = Self.descriptorCount(for: options)
     guard let limit = descriptorCountMax, limit < needed else { return }
     throw GatewayError(
       "this process may have \(limit) files open, the configuration needs \(needed): raise "
         + "LimitNOFILE in the unit, or ulimit -n")
   }
 }
+
+/// The agent has ended in order because a command told it to: what started it must not start it
+/// again.
+package struct GatewayStop: Error, Sendable {}
 
 /// Why the agent may not start; a sentence that says what to do.
 package struct GatewayError: Error, Sendable, CustomStringConvertible {

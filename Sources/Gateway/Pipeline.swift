@@ -33,7 +33,7 @@ import Upstream
 ///
 /// Shutdown: the ingest half takes no more, commits and leaves its broker; the sinks deliver what
 /// is committed until nothing is left or the limit has come; then the journal and the dead letters
-/// are closed.
+/// are closed. An operator's drain does the same without the limit, and then waits for shutdown.
 package struct Pipeline: Service {
   /// What the threads of a route share once its journal is open.
   struct Opened: Sendable {
@@ -41,6 +41,7 @@ package struct Pipeline: Service {
     let control: IngestControl
     let sinks: [SinkControl]
     let deadLetters: DeadLetterStore
+    let shutdown: RouteShutdown
   }
 
   let gateway: GatewayOptions
@@ -50,15 +51,18 @@ package struct Pipeline: Service {
   private let commits: CommitWatch
   private let isDeliverOnly: Bool
   private let sabotage: Sabotage
+  /// What an operator's commands see and steer of it.
+  private let handle: RouteHandle
 
   /// What a shutdown leaves for the last deliveries; below systemd's stop time-out.
   package static let drainLimit: Duration = .seconds(5)
 
   package init(
     gateway: GatewayOptions, route: RouteOptions, status: any StatusReporting, logger: Logger,
-    commits: CommitWatch, isDeliverOnly: Bool, sabotage: Sabotage
+    commits: CommitWatch, handle: RouteHandle, isDeliverOnly: Bool, sabotage: Sabotage
   ) {
     self.commits = commits
+    self.handle = handle
     self.isDeliverOnly = isDeliverOnly
     self.gateway = gateway
     self.route = route
@@ -100,9 +104,12 @@ package struct Pipeline: Service {
       }
       try await withTaskCancellationHandler {
         try await withGracefulShutdownHandler {
+          handle.opened(opened)
           try await deliver(opened, in: &group)
+          if opened.control.isDraining { await stayDrained() }
         } onGracefulShutdown: {
           opened.control.advance(to: .quiesce)
+          opened.shutdown.stopping()
         }
       } onCancel: {
         stop(opened)
@@ -115,6 +122,7 @@ package struct Pipeline: Service {
   ) async throws {
     for (index, sink) in route.sinks.enumerated() {
       group.addTask {
+        defer { opened.shutdown.ended(sink: index) }
         try await Thread.run(name: "out:\(sink.name)") { try deliver(to: sink, index, opened) }
       }
     }
@@ -129,6 +137,17 @@ package struct Pipeline: Service {
     }
   }
 
+  /// Everything of this route is done; the process goes on until somebody ends it.
+  private func stayDrained() async {
+    handle.drained()
+    status.report(
+      ingestStage,
+      StageState(.drained, "drained by an operator: restart the gateway to receive again"))
+    logger.notice("drained: everything is delivered and the journal is closed")
+    try? await gracefulShutdown()
+    status.report(ingestStage, StageState(.stopped))
+  }
+
   private func stop(_ opened: Opened) {
     for sink in opened.sinks { sink.advance(to: .stop) }
     opened.control.advance(to: .close)
@@ -137,16 +156,17 @@ package struct Pipeline: Service {
   /// What both halves share of a journal that is open.
   func makeOpened(_ journal: JournalState, isReadOnly: Bool) -> Opened {
     let sinks = route.sinks.indices.map { SinkControl(wakeUp: journal.wakeUp(sink: $0)) }
-    let control = IngestControl(wakeUp: journal.writerWakeUp) {
-      let until = Clock.monotonic() + Self.drainLimit
-      for sink in sinks { sink.advance(to: .drain(until: until)) }
-    }
+    let shutdown = RouteShutdown(
+      sinks: sinks, isRequired: route.sinks.map(\.required), limit: Self.drainLimit)
+    let control = IngestControl(wakeUp: journal.writerWakeUp) { shutdown.quiesced() }
     let deadLetters = DeadLetterStore(
       path: route.deadLetterPath, gatewayID: gateway.gatewayID, routeName: route.name,
       capacity: route.sinks.map(\.deadLetterCapacity).max() ?? JournalOptions.capacityMin,
       commitByteCountMax: route.journal.commitByteCountMax, isReadOnly: isReadOnly,
       environment: environment)
-    return Opened(journal: journal, control: control, sinks: sinks, deadLetters: deadLetters)
+    return Opened(
+      journal: journal, control: control, sinks: sinks, deadLetters: deadLetters,
+      shutdown: shutdown)
   }
 
   // MARK: - The ingest thread
@@ -218,12 +238,17 @@ package struct Pipeline: Service {
         ? nil : try EdgeFilter(filter, behind: pointers, recovered: aggregator),
       retained: retained, sabotage: sabotage)
     let connection = route.ingest.connection
+    var clean = connection
+    clean.cleanStart = true
 
     var loop = IngestLoop<MosquittoClient<Intake>>(
       options: route.ingest, intake: intake, control: shared.control, wakeUp: journal.writerWakeUp,
       subscriptions: SubscriptionMemory(path: subscriptionPath), stage: ingestStage,
       status: status, metrics: IngestMetrics(route: route.name), logger: logger,
-      sabotage: sabotage
+      sabotage: sabotage,
+      makeCleanConnection: { [clean] intake in
+        MosquittoClient(options: clean, handler: intake, logger: logger)
+      }
     ) { intake in MosquittoClient(options: connection, handler: intake, logger: logger) }
     do {
       try loop.run()

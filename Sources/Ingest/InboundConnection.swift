@@ -22,6 +22,8 @@ package protocol InboundConnection: ~Copyable {
   ) throws(MosquittoError) -> Int32
   mutating func unsubscribe(_ filters: [String]) throws(MosquittoError) -> Int32
   mutating func disconnect() throws(MosquittoError)
+  /// As `disconnect`, and the broker forgets the session at once; over MQTT 3.1.1 it keeps it.
+  mutating func disconnectEndingSession() throws(MosquittoError)
 }
 
 extension MosquittoClient: InboundConnection {}

@@ -23,31 +23,37 @@ package import RingJournal
 ///          → one commit → release PUBACKs → keepalive
 package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable {
   /// Why a connection ended.
-  private enum End {
+  enum End {
     case lost(MosquittoError)
     case ringFull
     case quiesced
+    /// The session holds nothing for us and has no subscription any more.
+    case emptied
+    case sessionEnded
   }
 
   /// How long a pause or a healthy wait lasts before the watchdog hears from us again.
-  private static var idleTurn: Duration { .seconds(1) }
+  static var idleTurn: Duration { .seconds(1) }
   /// A connection that lasted so long was a good one: the next failure starts from a short pause.
   private static var stableAfter: Duration { .seconds(10) }
   /// Reads before the loop looks at its clock again, whatever they bring.
   private static var readsPerTurnMax: Int { 4096 }
-  private static var subscribeTimeout: Duration { .seconds(30) }
+  static var subscribeTimeout: Duration { .seconds(30) }
 
-  private let options: IngestOptions
-  private let intake: Intake
-  private let control: IngestControl
-  private let wakeUp: WakeUp
-  private let stage: StageName
-  private let status: any StatusReporting
-  private let metrics: IngestMetrics
-  private let logger: Logger
+  let options: IngestOptions
+  let intake: Intake
+  let control: IngestControl
+  let wakeUp: WakeUp
+  let stage: StageName
+  let status: any StatusReporting
+  let metrics: IngestMetrics
+  let logger: Logger
   private let sabotage: Sabotage
   private let makeConnection: MakeInboundConnection<Connection>
-  private var subscriptions: SubscriptionMemory
+  private let makeCleanConnection: MakeInboundConnection<Connection>?
+  /// How far `endSession` has come.
+  var sessionEnd = SessionEnd.open
+  var subscriptions: SubscriptionMemory
   private var groupClose: GroupClose
   private var backoff: Backoff
   private var takeover = TakeoverGuard()
@@ -59,7 +65,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   private var liveSince: MonotonicTime?
   /// When the last commit of this loop began.
   private var lastCommit: MonotonicTime?
-  private var lastMisc = MonotonicTime(nanoseconds: 0)
+  var lastMisc = MonotonicTime(nanoseconds: 0)
   private var lastGauges = MonotonicTime(nanoseconds: 0)
   private var reports: IngestReports
   #if PENSTOCK_SABOTAGE
@@ -69,13 +75,17 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   /// - Parameters:
   ///   - intake: owns the journal's writer; used by this thread alone from now on.
   ///   - backoff: the pauses before another connection.
+  ///   - makeCleanConnection: one that asks for a clean session, where nothing else ends a session
+  ///     (MQTT 3.1.1).
   ///   - makeConnection: a fresh handle that delivers to the intake; called for each connection.
   package init(
     options: IngestOptions, intake: Intake, control: IngestControl, wakeUp: WakeUp,
     subscriptions: SubscriptionMemory, stage: StageName, status: any StatusReporting,
     metrics: IngestMetrics, logger: Logger, sabotage: Sabotage = .none,
-    backoff: Backoff = Backoff(), makeConnection: @escaping MakeInboundConnection<Connection>
+    backoff: Backoff = Backoff(), makeCleanConnection: MakeInboundConnection<Connection>? = nil,
+    makeConnection: @escaping MakeInboundConnection<Connection>
   ) {
+    self.makeCleanConnection = makeCleanConnection
     self.options = options
     self.intake = intake
     self.control = control
@@ -102,13 +112,17 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   /// - Throws: when the journal fails. It is poisoned then; nothing was acknowledged after.
   package mutating func run() throws(JournalError) {
     metrics.capacityBytes.record(intake.capacity.rawValue)
-    while control.phase == .run {
+    while control.phase == .run || (control.phase == .endSession && sessionEnd != .ended) {
       intake.refreshRoom()
       if !intake.hasRoom || intake.wasRefusedRoom { try pause() }
-      guard control.phase == .run else { break }
+      guard control.phase < .quiesce else { break }
       try connectAndServe()
     }
-    status.report(stage, StageState(.draining))
+    status.report(
+      stage,
+      control.isDraining
+        ? StageState(.quiesced, "drained by an operator: nothing more is received")
+        : StageState(.draining))
     // What the aggregates have is delivered before the end, whatever the next start is told to sum
     // up. Without room they stay what they are: readings in the ring.
     if intake.hasRoom { try intake.closeAggregates(now: Clock.monotonic(), all: true) }
@@ -131,7 +145,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     intake.beginConnection()
     var end: End
     do throws(MosquittoError) {
-      var connection = try makeConnection(intake)
+      var connection = try makeNextConnection()
       try connection.connect(endpoint: endpoint)
       end = try serveReportingJournal(&connection)
       // Dropping the handle here frees what is still queued without writing it: invariant 2.
@@ -150,6 +164,10 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     switch end {
     case .quiesced: logger.info("left the field broker, session kept")
     case .ringFull: attempt = 0
+    case .emptied:
+      sessionEnd = .emptied
+      remember([])
+    case .sessionEnded: didEndSession()
     case .lost(let error):
       if let pause = takeover.ended(error, lived: lived) {
         try stayAway(for: pause, after: error)
@@ -174,6 +192,11 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
         "retry.seconds": "\(pause.seconds)",
       ])
     try wait(for: pause, "another client uses the client id \(clientID): \(error)")
+  }
+
+  private func makeNextConnection() throws(MosquittoError) -> Connection {
+    if sessionEnd == .emptied, let makeCleanConnection { return try makeCleanConnection(intake) }
+    return try makeConnection(intake)
   }
 
   /// `serve`, with a journal failure parked in the intake, so that one typed throw is enough here.
@@ -211,7 +234,8 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   private mutating func wait(for pause: Duration, _ why: String) throws(JournalError) {
     status.report(stage, StageState(.reconnecting, why))
     let until = Clock.monotonic() + pause
-    while control.phase == .run, Clock.monotonic() < until {
+    let phase = control.phase
+    while control.phase == phase, Clock.monotonic() < until {
       try idle(for: min(Self.idleTurn, until.since(Clock.monotonic())))
     }
   }
@@ -226,7 +250,9 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     metrics.paused.record(1)
     // At least one turn: a ring that refused a record although a tenth of it was free (a large
     // record before the end of the region) must not be tried in a tight loop.
-    repeat { try idle(for: Self.idleTurn) } while control.phase == .run && !intake.hasRoomToResume
+    repeat {
+      try idle(for: Self.idleTurn)
+    } while control.phase < .quiesce && !intake.hasRoomToResume
     metrics.paused.record(0)
     logger.notice("ring has room again, resuming")
   }
@@ -263,6 +289,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     while true {
       let now = Clock.monotonic()
       intake.refreshRoom()
+      if control.phase == .endSession { return try endSession(&connection) }
       if control.phase > .run { return try quiesce(&connection) }
       if try closeAggregates(now: now), intake.wasRefusedRoom { return .ringFull }
       let held = connection.heldAcknowledgements
@@ -321,7 +348,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   /// Reads until a turn brings no message. That last, empty turn is not waste: over TLS it is what
   /// finds messages that OpenSSL has decrypted and `poll` cannot see.
   /// - Returns: whether reading stopped at a limit, so that more may be waiting inside the library.
-  private mutating func readUntilDry(_ connection: inout Connection) throws -> Bool {
+  mutating func readUntilDry(_ connection: inout Connection) throws -> Bool {
     for _ in 0..<Self.readsPerTurnMax {
       let before = intake.receivedCount
       try connection.read()
@@ -339,7 +366,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   }
 
   /// Commit first, then release: the one place where PUBACKs leave.
-  private mutating func commitAndRelease(_ connection: inout Connection) throws {
+  mutating func commitAndRelease(_ connection: inout Connection) throws {
     let held = connection.heldAcknowledgements
     let oldest = intake.oldestHeld
     #if PENSTOCK_SABOTAGE
@@ -377,18 +404,18 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     intake.publishCounts(to: metrics)
   }
 
-  private mutating func quiesce(_ connection: inout Connection) throws -> End {
+  mutating func quiesce(_ connection: inout Connection) throws -> End {
     try commitAndRelease(&connection)
     try connection.disconnect()
     return .quiesced
   }
 
-  private mutating func leaveFull(_ connection: inout Connection) throws -> End {
+  mutating func leaveFull(_ connection: inout Connection) throws -> End {
     try connection.disconnect()
     return .ringFull
   }
 
-  private func connectionGone() -> MosquittoError {
+  func connectionGone() -> MosquittoError {
     MosquittoError(
       intake.disconnectReason == nil ? .connectionLost : .disconnectedByBroker,
       reason: intake.disconnectReason, endpoint: nil,
@@ -437,7 +464,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     }
   }
 
-  private func check(_ deadline: MonotonicTime, of answer: String, now: MonotonicTime) throws {
+  func check(_ deadline: MonotonicTime, of answer: String, now: MonotonicTime) throws {
     guard now >= deadline else { return }
     throw MosquittoError(
       .timedOut, endpoint: nil, detail: "no \(answer) within \(Self.subscribeTimeout)")
@@ -447,17 +474,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     _ session: inout Session, _ connection: inout Connection,
     _ acknowledgement: ConnectAcknowledgement, now: MonotonicTime
   ) throws {
-    if !acknowledgement.sessionPresent {
-      if subscriptions.subscriptions?.isEmpty == false {
-        metrics.sessionLost.increment()
-        logger.error(
-          "the broker has lost our session: what it held for us is gone",
-          metadata: ["mqtt.client_id": "\(options.connection.clientID)"])
-      }
-      // The new session holds nothing. Should this connection end before the SUBACK, the next one
-      // finds this very session present.
-      remember([])
-    }
+    noteSession(acknowledgement)
     checkExpiry(acknowledgement)
     let plan = SubscriptionPlan(
       filters: options.subscriptions, canIdentify: acknowledgement.hasSubscriptionIdentifiers)
@@ -471,6 +488,19 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
       // A SUBSCRIBE that is sent after an UNSUBSCRIBE is answered after it.
     }
     try subscribe(&session, &connection, now: now)
+  }
+
+  mutating func noteSession(_ acknowledgement: ConnectAcknowledgement) {
+    guard !acknowledgement.sessionPresent else { return }
+    if subscriptions.subscriptions?.isEmpty == false {
+      metrics.sessionLost.increment()
+      logger.error(
+        "the broker has lost our session: what it held for us is gone",
+        metadata: ["mqtt.client_id": "\(options.connection.clientID)"])
+    }
+    // The new session holds nothing. Should this connection end before the SUBACK, the next one
+    // finds this very session present.
+    remember([])
   }
 
   /// The next SUBSCRIBE, or none is left and messages flow.
@@ -531,7 +561,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   }
 
   /// What the session at the broker holds from now on.
-  private mutating func remember(_ held: [Subscription]) {
+  mutating func remember(_ held: [Subscription]) {
     do throws(SystemError) {
       try subscriptions.store(held)
     } catch {

@@ -223,8 +223,11 @@ final class LibraryHandle {
     return LibraryResult(code: code, systemCode: errno)
   }
 
-  /// Queues DISCONNECT with reason 0, which keeps the session as CONNECT asked.
-  func disconnect() -> LibraryResult {
-    unsafe perform { unsafe mosquitto_disconnect_v5($0, 0, nil) }
+  /// Queues DISCONNECT with reason 0, which keeps the session as CONNECT asked, or ends it (MQTT 5
+  /// only).
+  func disconnect(endsSession: Bool) -> LibraryResult {
+    var list = unsafe endsSession ? LibraryProperties.makeSessionEnd() : nil
+    defer { unsafe mosquitto_property_free_all(&list) }
+    return unsafe perform { unsafe mosquitto_disconnect_v5($0, 0, list) }
   }
 }

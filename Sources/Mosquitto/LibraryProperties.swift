@@ -26,6 +26,14 @@ enum LibraryProperties {
     return unsafe list
   }
 
+  /// The properties of a DISCONNECT after which the broker forgets the session. The caller frees
+  /// the list.
+  static func makeSessionEnd() -> OpaquePointer? {
+    var list: OpaquePointer? = nil
+    unsafe mosquitto_property_add_int32(&list, sessionExpiry, 0)
+    return unsafe list
+  }
+
   /// A property list for PUBLISH from wire encoding. `text` is room for terminated strings. The
   /// code is the library's; the caller frees the list whatever the code.
   static func makePublish(

@@ -272,11 +272,20 @@ package struct MosquittoClient<Handler: MosquittoHandler>: ~Copyable {
 
   /// Sends DISCONNECT (reason 0: the broker keeps the session as CONNECT asked). Only while nothing
   /// is held. Usually the connection is gone when it returns; else `flush` once writable.
-  package mutating func disconnect() throws(MosquittoError) {
+  package mutating func disconnect() throws(MosquittoError) { try disconnect(endsSession: false) }
+
+  /// As `disconnect`, with a session expiry of 0: the broker forgets the session and what waits in
+  /// it. Over MQTT 3.1.1 a session ends only by another connection with `cleanStart`: there this is
+  /// `disconnect`.
+  package mutating func disconnectEndingSession() throws(MosquittoError) {
+    try disconnect(endsSession: options.protocolVersion == .v5)
+  }
+
+  private mutating func disconnect(endsSession: Bool) throws(MosquittoError) {
     precondition(context.heldAcknowledgements == 0, "a DISCONNECT would send held PUBACKs first")
     guard let handle else { return }
     isDisconnecting = true
-    let result = handle.disconnect()
+    let result = handle.disconnect(endsSession: endsSession)
     isWriteFlagStale = false
     try settle(result)
     try flush()

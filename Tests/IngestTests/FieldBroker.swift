@@ -72,6 +72,9 @@ struct Call: Equatable {
     case unsubscribe([String])
     case flush(held: Int)
     case disconnect
+    case endSession
+    /// The next connection asks for a clean session.
+    case clean
     /// The handle was let go with so many messages un-acknowledged.
     case drop(held: Int)
     case quiesced
@@ -187,6 +190,11 @@ struct ScriptedInbound: ~Copyable, InboundConnection {
     broker.isConnected = false
   }
 
+  mutating func disconnectEndingSession() throws(MosquittoError) {
+    broker.record(.endSession)
+    broker.isConnected = false
+  }
+
   deinit {
     if broker.scripts.count > 0 { broker.scripts.removeFirst() }
     broker.record(.drop(held: broker.held))
@@ -269,12 +277,17 @@ final class IngestKit {
   /// Runs the loop through the scripts until it ends.
   func run(
     _ scripts: [[Turn]],
+    closesWhenQuiesced: Bool = false,
     prepare: (FieldBroker, JournalState, IngestControl) -> Void = { _, _, _ in }
   ) throws -> FieldBroker {
     let (intake, journal) = try openIntake()
     let broker = try FieldBroker(scripts, journal: journal)
     let quiesced = Tally()
-    let ingest = IngestControl(wakeUp: journal.writerWakeUp) { quiesced.increment() }
+    let ingest = IngestControl(wakeUp: journal.writerWakeUp) {
+      quiesced.increment()
+      quiesced.control.withLock { $0 }?.advance(to: .close)
+    }
+    if closesWhenQuiesced { quiesced.control.withLock { $0 = ingest } }
     broker.onExhausted = { ingest.advance(to: .close) }
     prepare(broker, journal, ingest)
     var loop = IngestLoop<ScriptedInbound>(
@@ -283,7 +296,11 @@ final class IngestKit {
       stage: StageName(route: "telemetry", part: .ingest), status: status,
       metrics: IngestMetrics(route: "telemetry"),
       logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, sabotage: sabotage,
-      backoff: Backoff(minimum: .milliseconds(1), maximum: .milliseconds(1))
+      backoff: Backoff(minimum: .milliseconds(1), maximum: .milliseconds(1)),
+      makeCleanConnection: { intake in
+        broker.record(.clean)
+        return ScriptedInbound(broker: broker, intake: intake)
+      }
     ) { intake in ScriptedInbound(broker: broker, intake: intake) }
     defer { quiescedCount = quiesced.count }
     lastBroker = broker
@@ -298,6 +315,8 @@ final class IngestKit {
 
 private final class Tally: Sendable {
   private let value = Atomic<Int>(0)
+  /// What is closed at the first count.
+  let control = Mutex<IngestControl?>(nil)
   var count: Int { value.load(ordering: .relaxed) }
   func increment() { value.add(1, ordering: .relaxed) }
 }

@@ -5,8 +5,8 @@ package import GatewayCore
 /// | status      | when                                                               | HTTP |
 /// |-------------|--------------------------------------------------------------------|------|
 /// | `ok`        | every stage is connected (or stopped)                              | 200  |
-/// | `degraded`  | a broker is away, the ring is full, the disk can only be read, or  | 200  |
-/// |             | we are shutting down                                               |      |
+/// | `degraded`  | a broker is away, the ring is full, the disk can only be read, an  | 200  |
+/// |             | operator has drained a route, or we are shutting down              |      |
 /// | `starting`  | a stage is starting, creating or recovering its journal            | 200  |
 /// | `unhealthy` | a stage has failed (journal poisoned), or ingest makes no progress | 503  |
 ///
@@ -50,8 +50,8 @@ package struct HealthReport: Sendable {
         switch $0.state.kind {
         case .starting, .creating, .recovering: $0.name.part != .ingest && hasIngest
         case .failed: false
-        case .connecting, .connected, .paused, .deliverOnly, .reconnecting, .refused, .draining,
-          .stopped:
+        case .connecting, .connected, .paused, .deliverOnly, .reconnecting, .refused, .quiesced,
+          .drained, .draining, .stopped:
           true
         }
       }

@@ -89,7 +89,12 @@ package final class StatusBoard: StatusReporting {
         return HealthReport.Stage(
           name: name, state: stage.state, since: stage.sinceWall,
           inState: now.since(stage.since), sinceProgress: idle,
-          isStalled: name.part == .ingest && stage.state.kind != .stopped && idle > stallLimit)
+          isStalled: name.part == .ingest && !stage.state.kind.isOver && idle > stallLimit)
       }.sorted { $0.name.description < $1.name.description })
   }
+}
+
+extension StageState.Kind {
+  /// Its thread has ended in order: there is no progress to expect.
+  fileprivate var isOver: Bool { self == .stopped || self == .drained }
 }

@@ -7,6 +7,8 @@ struct GatewayFile {
   /// Of the broker sections.
   var fieldLines: [String] = []
   var centralLines: [String] = []
+  /// Further brokers.
+  var brokerLines: [String] = []
   var filters = ["pumps/+/metrics"]
   /// Of the route, beside journal and destination.
   var routeLines: [String] = []
@@ -14,6 +16,8 @@ struct GatewayFile {
   var journalLines = ["size: 16MiB"]
   /// Of the destination.
   var sinkLines = ["batch: {max_delay: 50ms}"]
+  /// Further destinations and routes, as lines after the first destination.
+  var lastLines: [String] = []
 
   init(fieldPort: UInt16, centralPort: UInt16) {
     field = "mqtt://127.0.0.1:\(fieldPort)"
@@ -25,6 +29,15 @@ struct GatewayFile {
   /// The topic of the batches.
   var upstreamTopic: String { "penstock/v1/\(gatewayID)/telemetry" }
 
+  /// A second route to the same destination.
+  mutating func addRoute(_ name: String, filter: String) {
+    lastLines += [
+      "  - name: \(name)", "    from: field", "    subscribe: [\"\(filter)\"]",
+      "    journal: {size: 16MiB}",
+      "    to: [{name: central, broker: central, batch: {max_delay: 50ms}}]",
+    ]
+  }
+
   func text(dataDirectory: String, observabilityPort: UInt16) -> String {
     var lines = [
       "gateway: {id: \(gatewayID), data_directory: \"\(dataDirectory)\"}",
@@ -34,6 +47,7 @@ struct GatewayFile {
     ]
     lines += fieldLines.map { "    " + $0 }
     lines += ["  central:", "    url: \(central)"] + centralLines.map { "    " + $0 }
+    lines += brokerLines
     lines += [
       "routes:", "  - name: telemetry", "    from: field",
       "    subscribe: [\(filters.map { "\"\($0)\"" }.joined(separator: ", "))]",
@@ -42,6 +56,7 @@ struct GatewayFile {
     lines += ["    journal:"] + journalLines.map { "      " + $0 }
     lines += ["    to:", "      - name: central", "        broker: central"]
     lines += sinkLines.map { "        " + $0 }
+    lines += lastLines
     return lines.joined(separator: "\n") + "\n"
   }
 }

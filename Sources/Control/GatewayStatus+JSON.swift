@@ -17,6 +17,8 @@ extension GatewayStatus {
     object.put("time", time.description)
     object.put("time_ns", time.nanoseconds)
     object.put("uptime_seconds", uptime)
+    object.put("pid", processID)
+    object.put("configuration", configurationPath)
     object.put("health", health)
     object.put("routes", routes.map(\.json))
     object.put("certificates", certificates.map(\.json))
@@ -32,6 +34,8 @@ extension GatewayStatus {
     else { return nil }
     self.init(source: source, version: version, gatewayID: gatewayID, time: time)
     uptime = Duration(json["uptime_seconds"])
+    processID = json["pid"]?.uint64
+    configurationPath = json["configuration"]?.string
     health = json["health"]?.string
     for route in json["routes"]?.elements ?? [] {
       guard let route = RouteStatus(route) else { return nil }

@@ -18,6 +18,9 @@ package struct GatewayStatus: Sendable, Hashable {
   package var gatewayID: String
   package var time: WallTime
   package var uptime: Duration?
+  package var processID: UInt64?
+  /// What the agent was started with; a path that this machine's processes can use.
+  package var configurationPath: String?
   /// `ok`, `degraded`, `starting` or `unhealthy`.
   package var health: String?
   package var routes: [RouteStatus] = []

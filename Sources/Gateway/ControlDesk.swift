@@ -18,6 +18,7 @@ package final class ControlDesk: ControlHandler {
   private let board: StatusBoard
   private let readings: StageReadings
   private let problems: RecentProblems
+  private let configurationPath: String?
   private let logger: Logger
   private let routes = Mutex<[RouteHandle]>([])
   private let toldToStop = Atomic(false)
@@ -25,8 +26,9 @@ package final class ControlDesk: ControlHandler {
 
   package init(
     options: GatewayOptions, version: String, board: StatusBoard, registry: MetricsRegistry,
-    problems: RecentProblems, logger: Logger
+    problems: RecentProblems, configurationPath: String?, logger: Logger
   ) {
+    self.configurationPath = configurationPath
     self.options = options
     self.version = version
     self.board = board
@@ -92,6 +94,11 @@ package final class ControlDesk: ControlHandler {
     var status = GatewayStatus(
       source: .agent, version: version, gatewayID: options.gatewayID, time: Clock.wall())
     status.uptime = health.uptime
+    status.processID = UInt64(getpid())
+    // As the agent's own directory sees it.
+    status.configurationPath = configurationPath.map {
+      $0.hasPrefix("/") ? $0 : "/proc/\(getpid())/cwd/\($0)"
+    }
     status.health = health.status.rawValue
     for handle in routes.withLock({ $0 }) {
       status.routes.append(routeStatus(handle, health: health, now: status.time))

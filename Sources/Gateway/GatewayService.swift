@@ -19,6 +19,7 @@ package struct GatewayService: Sendable {
   private let isDeliverOnly: Bool
   private let failures: DiskFailures?
   private let problems: RecentProblems
+  private let configurationPath: String?
   private let commits = CommitWatch()
   private let sabotage: Sabotage
 
@@ -29,12 +30,14 @@ package struct GatewayService: Sendable {
   ///   - registry: what `MetricsSystem` was bootstrapped with.
   ///   - isDeliverOnly: open the journals to be read, receive nothing, write nothing.
   ///   - failures: cleared when something is committed.
+  ///   - configurationPath: the file that the options came from, for commands.
   ///   - problems: what the log handler notes warnings and errors in.
   package init(
     options: GatewayOptions, version: String, logger: Logger, registry: MetricsRegistry,
     isDeliverOnly: Bool = false, failures: DiskFailures? = nil,
-    problems: RecentProblems = RecentProblems()
+    problems: RecentProblems = RecentProblems(), configurationPath: String? = nil
   ) {
+    self.configurationPath = configurationPath
     self.problems = problems
     self.isDeliverOnly = isDeliverOnly
     self.failures = failures
@@ -77,7 +80,7 @@ package struct GatewayService: Sendable {
     }
     let desk = ControlDesk(
       options: options, version: version, board: board, registry: registry, problems: problems,
-      logger: logger)
+      configurationPath: configurationPath, logger: logger)
     services.append(
       try ControlServer(
         path: ControlSocket.path(dataDirectory: options.dataDirectory), handler: desk,

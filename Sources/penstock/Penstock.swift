@@ -21,7 +21,8 @@ struct Penstock: AsyncParsableCommand {
     subcommands: [
       RunCommand.self, CheckConfigCommand.self, JournalCommand.self, SimulateCommand.self,
       PublishCommand.self, SubscribeCommand.self, StatusCommand.self, DrainCommand.self,
-      TopCommand.self, DoctorCommand.self, DemoCommand.self, VersionCommand.self,
+      TopCommand.self, ResendCommand.self, DoctorCommand.self, DemoCommand.self,
+      VersionCommand.self,
     ])
 
   static func main() async {

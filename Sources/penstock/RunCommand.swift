@@ -65,7 +65,8 @@ struct RunCommand: AsyncParsableCommand {
     let failures = countedFailures(logger)
     let gateway = GatewayService(
       options: options, version: Version.text, logger: logger, registry: registry,
-      isDeliverOnly: isDeliverOnly(failures, logger), failures: failures, problems: problems)
+      isDeliverOnly: isDeliverOnly(failures, logger), failures: failures, problems: problems,
+      configurationPath: config)
     do {
       try await gateway.run()
       failures?.clear()

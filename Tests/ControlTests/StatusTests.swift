@@ -44,6 +44,8 @@ private let full: GatewayStatus = {
   var status = GatewayStatus(
     source: .agent, version: "1", gatewayID: "gw", time: WallTime(nanoseconds: 1_000_000_007))
   status.uptime = .seconds(3)
+  status.processID = 42
+  status.configurationPath = "/etc/penstock/penstock.yaml"
   status.health = "degraded"
   status.routes = [route]
   status.certificates = [

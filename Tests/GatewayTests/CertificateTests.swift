@@ -1,5 +1,5 @@
 // Goal: the dates of a certificate are read right, whatever the file. Method: certificates made by
-// openssl with known dates, and files that are none. Cannot show: forms that openssl does not write.
+// openssl with known dates, and files that are none. Cannot show: forms openssl does not write.
 
 import GatewayCore
 import Platform

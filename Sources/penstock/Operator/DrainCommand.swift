@@ -19,9 +19,9 @@ struct DrainCommand: ParsableCommand {
       there is not received: stop or move the pumps first.
 
       This command waits and shows how far it is. When --timeout has passed, or at Ctrl-C, it says \
-      what is missing and ends; the agent goes on draining, and asking again waits again. A restart \
-      of the agent ends the drain, and it receives again. SIGTERM while it drains is a clean \
-      stop: what is not delivered stays in the journal.
+      what is missing and ends; the agent goes on draining, and asking again waits again. A \
+      restart of the agent ends the drain, and it receives again. SIGTERM while it drains is a \
+      clean stop: what is not delivered stays in the journal.
 
       Destinations with required: false get five more seconds when the required ones have \
       everything; what they miss is no failure.

@@ -49,9 +49,10 @@ struct StatusText {
     lines.append(head)
     if let problem = route.problem { lines.append("  \(problem)") }
     guard let journal = route.journal else { return lines }
+    let (used, capacity) = (journal.used.rawValue, journal.capacity.rawValue)
+    let share = Figures.percent(Double(used), of: Double(capacity))
     var parts = [
-      "\(Figures.bytes(journal.used.rawValue)) of \(Figures.bytes(journal.capacity.rawValue)) "
-        + "(\(Figures.percent(Double(journal.used.rawValue), of: Double(journal.capacity.rawValue))))",
+      "\(Figures.bytes(used)) of \(Figures.bytes(capacity)) (\(share))",
       "sequences to \(journal.committed)",
     ]
     if let rate = journal.recordsPerSecond {

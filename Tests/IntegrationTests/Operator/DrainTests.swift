@@ -154,8 +154,8 @@ extension IntegrationSuite {
       #expect(Clock.monotonic().since(start) < .seconds(9))
       try stage.central.start()
       try agent.start()
-      #expect(agent.log.lineCount("journal.clean_stop=true") == 1)
       try agent.wait(for: "all deliveries") { stage.deliveries.faults(expecting: ids).isEmpty }
+      #expect(agent.log.lineCount("journal.clean_stop=true") == 1)
       #expect(try agent.stop() == 0)
     }
 
@@ -212,7 +212,7 @@ extension IntegrationSuite {
       let drain = try agent.command("drain", "--timeout", "20s")
       #expect(drain.code == 0, "\(drain.output)\(drain.error)")
       #expect(drain.output.contains("telemetry to lab (best effort): 5 records to go"))
-      #expect(stage.deliveries.events.count == 5)
+      try wait(for: "the observer") { stage.deliveries.events.count == 5 }
       #expect(try agent.stop() == 0)
     }
   }

@@ -30,7 +30,6 @@ extension IngestLoop where Connection: ~Copyable {
     status.report(
       stage, StageState(.quiesced, "taking what the session at the broker still holds"))
     var fence: Fence?
-    var isKnown = false
     var readFirst = false
     while control.phase == .endSession {
       let now = Clock.monotonic()
@@ -40,8 +39,7 @@ extension IngestLoop where Connection: ~Copyable {
       }
       if !intake.hasRoom { return try leaveFull(&connection) }
       if let acknowledgement = intake.connectAcknowledgement {
-        if !isKnown { noteSession(acknowledgement) }
-        isKnown = true
+        noteSession(acknowledgement)
         if sessionEnd == .emptied {
           // Over MQTT 3.1.1 this is the clean connection, whose session ends with it.
           try connection.disconnectEndingSession()
@@ -84,7 +82,7 @@ extension IngestLoop where Connection: ~Copyable {
       }
       if intake.receivedCount == set.receivedCount { return true }
     }
-    let known = subscriptions.filters ?? []
+    let known = subscriptions.subscriptions?.map(\.filter) ?? []
     let filters = known + options.subscriptions.filter { !known.contains($0) }
     fence = Fence(
       mid: try connection.unsubscribe(filters), receivedCount: intake.receivedCount,

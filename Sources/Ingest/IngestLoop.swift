@@ -51,6 +51,8 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   private let sabotage: Sabotage
   private let makeConnection: MakeInboundConnection<Connection>
   private let makeCleanConnection: MakeInboundConnection<Connection>?
+  /// This connection's new session has been told of.
+  private var isSessionNoted = false
   /// How far `endSession` has come.
   var sessionEnd = SessionEnd.open
   var subscriptions: SubscriptionMemory
@@ -142,6 +144,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     attempt += 1
     status.report(stage, StageState(.connecting, "\(endpoints[endpoint])"))
     liveSince = nil
+    isSessionNoted = false
     intake.beginConnection()
     var end: End
     do throws(MosquittoError) {
@@ -491,7 +494,8 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   }
 
   mutating func noteSession(_ acknowledgement: ConnectAcknowledgement) {
-    guard !acknowledgement.sessionPresent else { return }
+    guard !acknowledgement.sessionPresent, !isSessionNoted else { return }
+    isSessionNoted = true
     if subscriptions.subscriptions?.isEmpty == false {
       metrics.sessionLost.increment()
       logger.error(

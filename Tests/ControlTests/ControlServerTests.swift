@@ -53,7 +53,7 @@ extension Result where Failure == any Error {
 
 /// A client as soon as the server listens.
 private func connect(_ path: String) throws -> ControlClient {
-  let deadline = Clock.monotonic() + .seconds(10)
+  let deadline = Clock.monotonic() + .seconds(60)
   let pause = try WakeUp()
   while Clock.monotonic() < deadline {
     if let client = try? ControlClient(path: path) { return client }

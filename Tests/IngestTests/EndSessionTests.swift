@@ -43,7 +43,7 @@ private var drainNow: Turn { .run {} }
         Call(.drop(held: 0), 3),
       ])
     #expect(kit.quiescedCount == 1)
-    #expect(SubscriptionMemory(path: kit.subscriptionPath).filters == [])
+    #expect(SubscriptionMemory(path: kit.subscriptionPath).subscriptions == [])
   }
 
   @Test("a connection that breaks in between is made again, and the session then ended")
@@ -83,7 +83,10 @@ private var drainNow: Turn { .run {} }
     }
     #expect(!broker.kinds.contains(.endSession))
     #expect(broker.calls.contains(Call(.disconnect, 1)))
-    #expect(SubscriptionMemory(path: kit.subscriptionPath).filters == ["pumps/+/metrics"])
+    #expect(
+      SubscriptionMemory(path: kit.subscriptionPath).subscriptions?.map(\.filter) == [
+        "pumps/+/metrics"
+      ])
   }
 
   @Test("a drain without the end of the session says so to the board, not that the process ends")

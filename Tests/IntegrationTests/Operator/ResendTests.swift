@@ -1,6 +1,6 @@
 // Goal: what a centre asks for again comes again, marked, from the running agent's ring and with
-// its credentials, and nothing else changes. Method: the real binary, an observer that knows replays.
-// Cannot show: what a consumer makes of a replay.
+// its credentials, and nothing else changes. Method: the real binary, an observer that knows
+// replays. Cannot show: what a consumer makes of a replay.
 
 import Audit
 import Control

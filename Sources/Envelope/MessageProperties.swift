@@ -28,6 +28,7 @@ package enum EnvelopeProperties {
     append("penstock-first", header.first.description, to: &properties)
     append("penstock-last", header.last.description, to: &properties)
     if header.isReplay { append("penstock-replay", "true", to: &properties) }
+    if header.isBacklog { append("penstock-backlog", "true", to: &properties) }
   }
 
   private static func append(_ name: String, _ value: String, to properties: inout [UInt8]) {
@@ -45,7 +46,8 @@ package enum EnvelopeProperties {
 ///     penstock-sequence   decimal
 ///     penstock-time       receive time, as an event's `time`
 ///     penstock-clocksync  as an event's `clocksync`: "corrected", "false", or absent
-///     penstock-replay     "true" when an operator sends the record once more, or absent
+///     penstock-replay     "true" when the record is sent once more on request, or absent
+///     penstock-backlog    "true" when newer records were sent before this one, or absent
 ///
 /// Properties of these names that the record came with, from a gateway before this one, are
 /// left out: each hop says where *it* keeps the record.
@@ -65,11 +67,12 @@ package struct RawProperties {
   ///   - kept: the properties the record came with. What is malformed in them ends them.
   ///   - dwell: how long the record was in the journal. Subtracted from the Message Expiry Interval
   ///     in whole seconds, rounded down; never below 1, as to expire it is the caller's choice.
-  ///   - isReplay: an operator sends it once more.
+  ///   - isReplay: it is sent once more on request.
+  ///   - isBacklog: newer records were sent before.
   package mutating func append(
     id: Span<UInt8>, journal: JournalID, epoch: Epoch, sequence: Sequence,
     received: (time: WallTime, clockSync: ClockSync), kept: Span<UInt8>, dwell: Duration,
-    isReplay: Bool = false, to properties: inout [UInt8]
+    isReplay: Bool = false, isBacklog: Bool = false, to properties: inout [UInt8]
   ) {
     appendKept(kept, dwell, to: &properties)
     if id.isEmpty {
@@ -102,10 +105,11 @@ package struct RawProperties {
       value.append(utf8: received.clockSync.rawValue)
       append("penstock-clocksync", to: &properties)
     }
-    guard isReplay else { return }
+    guard isReplay || isBacklog else { return }
     value.removeAll(keepingCapacity: true)
     value.append(ascii: "true")
-    append("penstock-replay", to: &properties)
+    if isReplay { append("penstock-replay", to: &properties) }
+    if isBacklog { append("penstock-backlog", to: &properties) }
   }
 
   private func append(_ name: String, to properties: inout [UInt8]) {
@@ -137,5 +141,6 @@ package struct RawProperties {
     name.reads("penstock-id") || name.reads("penstock-journal") || name.reads("penstock-epoch")
       || name.reads("penstock-sequence") || name.reads("penstock-time")
       || name.reads("penstock-clocksync") || name.reads("penstock-replay")
+      || name.reads("penstock-backlog")
   }
 }

@@ -95,7 +95,10 @@ let package = Package(
     module("Batching", ["GatewayCore", "RingJournal", "Envelope"]),
     module(
       "Upstream",
-      ["GatewayCore", "Platform", "Mosquitto", "Batching", "RingJournal", logging, metrics]),
+      [
+        "GatewayCore", "Platform", "Mosquitto", "Batching", "Envelope", "RingJournal", logging,
+        metrics,
+      ]),
 
     // Composition.
     module(

@@ -29,10 +29,37 @@ package struct Batch: Sendable {
   /// How many records it can be split into; 0 when there is none that could be a dead letter.
   package var divisibleCount: Int { recordCount == 1 && tombstoneCount == 1 ? 0 : recordCount }
   package let destination: Destination
-  package let bytes: [UInt8]
+  package private(set) var bytes: [UInt8]
+  /// How many they are, or were.
+  package let byteCount: Int
   package let isRetained: Bool
   /// MQTT 5 properties in wire encoding; see `MQTTPropertyReader`.
-  package let properties: [UInt8]
+  package private(set) var properties: [UInt8]
   /// The gaps it tells of.
   package var gaps: [Gap] = []
+
+  package init(
+    range: SequenceRange, epoch: Epoch, recordCount: Int, tombstoneCount: Int = 0,
+    destination: Destination, bytes: [UInt8], isRetained: Bool, properties: [UInt8],
+    gaps: [Gap] = []
+  ) {
+    self.range = range
+    self.epoch = epoch
+    self.recordCount = recordCount
+    self.tombstoneCount = tombstoneCount
+    self.destination = destination
+    self.bytes = bytes
+    byteCount = bytes.count
+    self.isRetained = isRetained
+    self.properties = properties
+    self.gaps = gaps
+  }
+
+  /// What is left to be known when it will not be sent from memory again.
+  package var withoutBytes: Batch {
+    var batch = self
+    batch.bytes = []
+    batch.properties = []
+    return batch
+  }
 }

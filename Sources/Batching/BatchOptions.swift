@@ -18,6 +18,8 @@ package struct BatchOptions: Sendable, Hashable {
   /// Counted from the commit of the batch's oldest record.
   package var delayMax: Duration = .milliseconds(200)
   package var compression: Compression = .zstd
+  /// Of zstd, in `Compression.levels`.
+  package var compressionLevel: Int = Compression.levelDefault
 
   package static let recordCountLimit = 100_000
 

@@ -12,11 +12,16 @@ extension Batcher {
     }
     let expiry = reader.expiry()
     if let gap = try passElided() { return .batch(notice(of: gap)) }
+    if isAtLimit, let first = elidedSince {
+      return .batch(notice(ofElided: SequenceRange(first, reader.position.previous)))
+    }
     var expired: Gap?
     var outcome = try Batcher.passExpired(in: &reader, expiry, into: &expired)
     var taken = expired.map { notice(of: $0) }
     if taken == nil, case .stopped = outcome {
-      let making = RawMaking(journal: assembly.journal, topicMap: topicMap, expiry: expiry)
+      let making = RawMaking(
+        journal: assembly.journal, topicMap: topicMap, expiry: expiry,
+        isReplay: assembly.encoder.isReplay, isBacklog: assembly.encoder.isBacklog)
       outcome = try Batcher.takeOne(
         from: &reader, making, &assembly.encoder, &rawProperties, &elidedSince, into: &taken)
     }
@@ -66,6 +71,15 @@ extension Batcher {
       encoder: &assembly.encoder)
   }
 
+  /// At the end of what it is confined to there is no next batch that could begin with them.
+  private mutating func notice(ofElided range: SequenceRange) -> Batch {
+    elidedSince = nil
+    assembly.encoder.begin(journal: assembly.journal, epoch: assembly.epoch, first: range.first)
+    assembly.encoder.appendElided(range)
+    return Batcher.notice(
+      .gaps, range: range, epoch: assembly.epoch, recordCount: 0, encoder: &assembly.encoder)
+  }
+
   /// Begins an envelope for `range`, with the elided records before it.
   /// - Returns: what the envelope accounts for.
   private static func begin(
@@ -84,6 +98,8 @@ extension Batcher {
     let journal: JournalID
     let topicMap: @Sendable (String) -> String
     let expiry: RecordExpiry
+    let isReplay: Bool
+    let isBacklog: Bool
   }
 
   private static func takeOne(
@@ -110,7 +126,7 @@ extension Batcher {
         id: bytes.extracting(record.idTextBytes), journal: making.journal, epoch: record.epoch,
         sequence: record.sequence, received: (record.received, record.clockSync),
         kept: bytes.extracting(record.properties), dwell: making.expiry.age(of: record),
-        to: &properties)
+        isReplay: making.isReplay, isBacklog: making.isBacklog, to: &properties)
       taken = Batch(
         range: SequenceRange(elidedSince ?? record.sequences.first, record.sequences.last),
         epoch: record.epoch, recordCount: 1,

@@ -72,8 +72,9 @@ package struct Batcher: ~Copyable {
   private var elisions: [SequenceRange] = []
   /// Smoothed encoded/packet ratio of recent batches.
   private var ratio = 1.0
-  /// The smaller of the option and what the broker takes.
+  /// The smaller of the option and what the broker takes, or a part of it.
   private var packetByteCountMax: Int
+  private var recordCountMax: Int
 
   /// - Parameters:
   ///   - previous: the journal that this one replaced, if that is known.
@@ -89,23 +90,63 @@ package struct Batcher: ~Copyable {
     self.topicMap = topicMap
     self.reader = reader
     self.packetByteCountMax = options.byteCountMax.rawValue
+    self.recordCountMax = options.recordCountMax
     self.assembly = Assembly(
       encoder: EnvelopeEncoder(
-        gateway: route.gateway, site: route.site, route: route.name, previous: previous),
+        gateway: route.gateway, site: route.site, route: route.name, previous: previous,
+        compressionLevel: options.compressionLevel),
       journal: journal, epoch: epoch)
   }
 
   /// What the broker takes at most; smaller than the option counts, larger does not.
-  package mutating func limitPackets(to byteCount: Int?) {
-    packetByteCountMax = min(options.byteCountMax.rawValue, byteCount ?? .max)
+  /// - Parameter divisor: what the options' limits are divided by, records and bytes.
+  package mutating func limitPackets(to byteCount: Int?, divisor: Int = 1) {
+    packetByteCountMax = max(
+      1, min(options.byteCountMax.rawValue, byteCount ?? .max) / divisor)
+    recordCountMax = max(1, options.recordCountMax / divisor)
   }
 
   /// Reads again from `sequence`, forgetting a batch under construction.
   package mutating func rewind(to sequence: Sequence) {
     abandonAssembly()
     gapAhead = nil
+    elidedSince = nil
     reader.seek(to: sequence)
   }
+
+  /// The next batches are of `range` alone: a last one is closed as soon as the end is reached, and
+  /// then there is nothing more.
+  /// - Parameters:
+  ///   - isReplay: they say that they are sent once more on request.
+  ///   - isBacklog: they say that newer records were sent before.
+  package mutating func confine(
+    to range: SequenceRange, isReplay: Bool = false, isBacklog: Bool = false
+  ) {
+    parts = nil
+    rewind(to: range.first)
+    reader.limit = range.last
+    assembly.encoder.isReplay = isReplay
+    assembly.encoder.isBacklog = isBacklog
+  }
+
+  /// Reads on from `sequence` without an end, and says nothing special any more.
+  package mutating func release(from sequence: Sequence) {
+    parts = nil
+    rewind(to: sequence)
+    reader.limit = nil
+    assembly.encoder.isReplay = false
+    assembly.encoder.isBacklog = false
+  }
+
+  /// Its reader is the sink's first one from now on, or one beside it; see `JournalReader`.
+  package mutating func setBeside(_ isBeside: Bool) { reader.setBeside(isBeside) }
+
+  /// Whether all of the range that it is confined to has been read and handed out.
+  package var isExhausted: Bool {
+    isAtLimit && !assembly.isOpen && gapAhead == nil && elidedSince == nil
+  }
+
+  var isAtLimit: Bool { reader.limit.map { reader.position > $0 } ?? false }
 
   /// Reads `range` again in batches of at most `recordCountMax` records.
   package mutating func rebuild(_ range: SequenceRange, recordCountMax: Int) {
@@ -161,7 +202,7 @@ package struct Batcher: ~Copyable {
   private mutating func nextEnvelope(
     now: MonotonicTime, closing: Bool
   ) throws(JournalError) -> Step {
-    assembly.recordCountMax = min(options.recordCountMax, parts?.recordCountMax ?? .max)
+    assembly.recordCountMax = min(recordCountMax, parts?.recordCountMax ?? .max)
     assembly.encodedByteCountMax = Int(Double(packetByteCountMax) * expectedRatio)
     let expiry = reader.expiry()
     while true {
@@ -176,7 +217,8 @@ package struct Batcher: ~Copyable {
       case .caughtUp:
         guard let oldest = assembly.oldest else { return .idle }
         let due = oldest + options.delayMax
-        return closing || now >= due || assembly.recordCount >= assembly.recordCountMax
+        return closing || isAtLimit || now >= due
+          || assembly.recordCount >= assembly.recordCountMax
           ? .batch(try close()) : .wait(until: due)
       }
     }
@@ -219,6 +261,7 @@ package struct Batcher: ~Copyable {
     EnvelopeProperties.append(
       EnvelopeHeader(
         gateway: route.gateway, site: route.site, route: route.name, journal: assembly.journal,
+        isReplay: assembly.encoder.isReplay, isBacklog: assembly.encoder.isBacklog,
         epoch: assembly.epoch, first: assembly.first, last: assembly.last),
       compression: compression, to: &properties)
     let batch = Batch(

@@ -8,6 +8,7 @@ package import Observability
 import Platform
 import ServiceLifecycle
 import UnixSignals
+import Upstream
 
 /// The whole agent: one pipeline per route, and what looks after them. Runs until SIGTERM or
 /// SIGINT, or until a journal fails.
@@ -130,13 +131,16 @@ package struct GatewayService: Sendable {
 
 extension GatewayService {
   /// Of the runtime, the pages, the control socket and systemd's; an ingest half (journal, wake-up,
-  /// connection); a sink (journal, wake-up, connection). Measured: 28 are enough for one of each.
-  private static let descriptorCounts = (base: 20, route: 4, sink: 4)
+  /// connection); a sink (journal, wake-up, connection), and its second reader where it reads out of
+  /// turn. Measured: 28 are enough for one of each, without the last.
+  private static let descriptorCounts = (base: 20, route: 4, sink: 4, besideReader: 1)
 
   /// Files that an agent of this configuration may have open.
   package static func descriptorCount(for options: GatewayOptions) -> Int {
-    descriptorCounts.base + descriptorCounts.route * options.routes.count
-      + descriptorCounts.sink * options.routes.reduce(0) { $0 + $1.sinks.count }
+    let counts = descriptorCounts
+    let sinks = options.routes.flatMap(\.sinks)
+    return counts.base + counts.route * options.routes.count + counts.sink * sinks.count
+      + counts.besideReader * sinks.count(where: \.readsOutOfTurn)
   }
 
   /// Too few are better told now than by an event loop that traps, or at the first dead letter.

@@ -296,20 +296,24 @@ package struct Pipeline: Service {
       gateway: gateway.gatewayID, site: gateway.site, name: route.name)
     let map = sink.topicMap
     let journal = opened.journal
-    let batcher = Batcher(
-      reader: try journal.makeReader(sink: index), journal: journal.identity.id,
-      previous: journal.identity.previous, epoch: journal.epoch, route: identity,
-      options: sink.batch, topicMap: { map.apply(to: $0) })
+    func makeBatcher(isBeside: Bool) throws(JournalError) -> Batcher {
+      Batcher(
+        reader: try journal.makeReader(sink: index, isBeside: isBeside),
+        journal: journal.identity.id, previous: journal.identity.previous, epoch: journal.epoch,
+        route: identity, options: sink.batch, topicMap: { map.apply(to: $0) })
+    }
     var logger = logger
     logger[metadataKey: "sink"] = "\(sink.name)"
     let connection = sink.connection
     var loop = SinkLoop<MosquittoClient<SinkInbox>>(
-      options: sink, route: identity, sink: index, journal: journal, batcher: batcher,
-      control: opened.sinks[index], deadLetters: opened.deadLetters, stage: stage(of: sink),
-      status: status, metrics: UpstreamMetrics(route: route.name, sink: sink.name), logger: logger
-    ) { [logger] inbox in
-      MosquittoClient(options: connection, handler: inbox, logger: logger)
-    }
+      options: sink, route: identity, sink: index, journal: journal,
+      batcher: try makeBatcher(isBeside: false), control: opened.sinks[index],
+      deadLetters: opened.deadLetters, stage: stage(of: sink),
+      status: status, metrics: UpstreamMetrics(route: route.name, sink: sink.name), logger: logger,
+      makeBatcher: { () throws(JournalError) in try makeBatcher(isBeside: true) },
+      makeConnection: { [logger] inbox in
+        MosquittoClient(options: connection, handler: inbox, logger: logger)
+      })
     try loop.run()
   }
 }

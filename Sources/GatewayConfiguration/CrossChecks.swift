@@ -132,12 +132,6 @@ struct CrossChecks {
 
   private func checkAvailability() {
     for sink in draft.routes.flatMap(\.sinks) {
-      if sink.options.drain == .liveFirst, !availability.liveFirst {
-        unavailable(sink.path + ".drain", "live-first", accepted: DrainOrder.inOrder.rawValue)
-      }
-      if sink.options.acceptance == .hub, !availability.hubAcceptance {
-        unavailable(sink.path + ".accept", "hub", accepted: Acceptance.broker.rawValue)
-      }
       if sink.options.rateLimit != nil, !availability.rateLimit {
         unavailable(sink.path + ".rate_limit", "a limit", accepted: "none")
       }

@@ -195,6 +195,10 @@ enum EffectiveConfiguration {
     section.line("required", sink.required)
     section.line("start", sink.start.rawValue)
     section.line("accept", sink.acceptance.rawValue)
+    if sink.acceptance == .hub {
+      section.line("accept_timeout", Quantity.text(sink.acceptTimeout))
+      section.line("max_unaccepted", String(sink.unacceptedMax))
+    }
     section.line("accept_no_subscriber", sink.acceptsNoSubscriber)
     section.line("format", sink.batch.format.rawValue)
     switch sink.batch.format {
@@ -212,7 +216,11 @@ enum EffectiveConfiguration {
       }
     }
     section.line("compression", sink.batch.compression.rawValue)
+    if sink.batch.compression == .zstd {
+      section.line("compression_level", String(sink.batch.compressionLevel))
+    }
     section.line("max_in_flight", String(sink.inFlightMax))
+    section.line("answer_timeout", Quantity.text(sink.answerTimeout))
     section.line("max_packet", sink.packetByteCountMax?.description ?? "none")
     section.line("drain", sink.drain.rawValue)
     if let limit = sink.rateLimit {

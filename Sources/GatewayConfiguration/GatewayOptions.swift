@@ -77,10 +77,6 @@ package struct LoggingOptions: Sendable, Hashable {
 /// Values that the schema knows and this version of the program cannot honour: refused, not
 /// ignored.
 package struct Availability: Sendable, Hashable {
-  /// `drain: live-first`.
-  package var liveFirst: Bool
-  /// `accept: hub`.
-  package var hubAcceptance: Bool
   /// `rate_limit` other than none.
   package var rateLimit: Bool
   /// Routes that read from a broker another route delivers batches to: what comes back are
@@ -93,8 +89,6 @@ package struct Availability: Sendable, Hashable {
   package static let everything = Availability(all: true)
 
   private init(all available: Bool) {
-    liveFirst = available
-    hubAcceptance = available
     rateLimit = available
     commandRoutes = available
     deadLetterTopic = available

@@ -17,11 +17,14 @@ struct SinkSection {
   static let packetRange = ByteCount.kibibytes(1)...ByteCount(268_435_455)
   static let batchDelayRange = Duration.milliseconds(1)...Duration.seconds(3_600)
   static let deadLetterRange = JournalOptions.capacityMin...ByteCount.gibibytes(1)
+  static let acceptTimeoutRange = Duration.seconds(1)...Duration.seconds(3_600)
+  static let answerTimeoutRange = Duration.seconds(1)...Duration.seconds(600)
   static let rateRange = ByteCount.kibibytes(1)...ByteCount.gibibytes(10)
 
   /// ## Configuration keys
-  /// `name`, `broker` (required), `required`, `start`, `accept`, `accept_no_subscriber`, `format`,
-  /// `topic`, `topic_map`, `batch`, `compression`, `max_in_flight`, `max_packet`, `drain`,
+  /// `name`, `broker` (required), `required`, `start`, `accept`, `accept_timeout`,
+  /// `max_unaccepted`, `accept_no_subscriber`, `format`, `topic`, `topic_map`, `batch`,
+  /// `compression`, `compression_level`, `max_in_flight`, `answer_timeout`, `max_packet`, `drain`,
   /// `rate_limit`, `dead_letter`.
   init(section: inout SectionReader, gatewayID: String?, route: String) {
     path = section.path
@@ -34,8 +37,7 @@ struct SinkSection {
     broker = section.required("broker", .brokerName) ?? ""
     section.read("required", .boolean, into: &options.required)
     section.read("start", .choice, into: &options.start)
-    section.read("accept", .choice, into: &options.acceptance)
-    section.read("accept_no_subscriber", .boolean, into: &options.acceptsNoSubscriber)
+    readAcceptance(&section)
     let format: BatchFormat? = section.value("format", .choice)
     if let format { options.batch.format = format }
     section.read("topic", .topicName, into: &options.topic)
@@ -47,8 +49,16 @@ struct SinkSection {
     section.read(
       "max_in_flight", .integer(1...SinkOptions.inFlightLimit), into: &options.inFlightMax)
     section.read(
+      "answer_timeout", .duration(Self.answerTimeoutRange), into: &options.answerTimeout)
+    section.read(
       "max_packet", .byteCount(Self.packetRange), none: "none", into: &options.packetByteCountMax)
     section.read("drain", .choice, into: &options.drain)
+    if options.drain == .liveFirst, options.acceptance == .hub {
+      section.findings.error(
+        at: section.keyPath("drain"),
+        "live-first contradicts accept: hub, whose consumer takes a sequence that has not come yet "
+          + "for one that is lost; accepted: \(DrainOrder.inOrder.rawValue), or accept: broker")
+    }
     readRateLimit(&section)
     section.section("dead_letter") { letter in
       letter.read(
@@ -60,6 +70,28 @@ struct SinkSection {
     checkPacket(section.findings)
   }
 
+  private mutating func readAcceptance(_ section: inout SectionReader) {
+    section.read("accept", .choice, into: &options.acceptance)
+    section.read(
+      "accept_timeout", .duration(Self.acceptTimeoutRange), into: &options.acceptTimeout)
+    section.read(
+      "max_unaccepted", .integer(1...SinkOptions.unacceptedLimit), into: &options.unacceptedMax)
+    section.read("accept_no_subscriber", .boolean, into: &options.acceptsNoSubscriber)
+    switch options.acceptance {
+    case .broker:
+      for key in ["accept_timeout", "max_unaccepted"] where section.isPresent(key) {
+        section.findings.error(
+          at: section.keyPath(key), "has no effect with accept: broker; remove it, or accept: hub")
+      }
+    case .hub:
+      if options.acceptsNoSubscriber {
+        section.findings.error(
+          at: section.keyPath("accept_no_subscriber"),
+          "contradicts accept: hub, where the subscriber is who accepts; accepted: false")
+      }
+    }
+  }
+
   private mutating func readBatch(_ section: inout SectionReader) {
     section.section("batch") { batch in
       batch.read(
@@ -69,6 +101,8 @@ struct SinkSection {
       batch.read("max_delay", .duration(Self.batchDelayRange), into: &options.batch.delayMax)
     }
     section.read("compression", .choice, into: &options.batch.compression)
+    section.read(
+      "compression_level", .integer(Compression.levels), into: &options.batch.compressionLevel)
   }
 
   private mutating func readRateLimit(_ section: inout SectionReader) {
@@ -105,6 +139,12 @@ struct SinkSection {
           "belongs to format: raw; with \(options.batch.format.rawValue) use topic")
       }
     case .raw:
+      if options.acceptance == .hub {
+        section.findings.error(
+          at: section.keyPath("accept"),
+          "hub needs sequences that a consumer can account for, which messages of format: raw do "
+            + "not promise; accepted: broker, or format: \(BatchFormat.cloudEventsBatch.rawValue)")
+      }
       if section.isPresent("topic") {
         section.findings.error(
           at: section.keyPath("topic"),
@@ -119,6 +159,10 @@ struct SinkSection {
         section.findings.error(
           at: section.keyPath("compression"),
           "format: raw leaves payloads untouched; accepted: none")
+      } else if section.isPresent("compression_level"), options.batch.compression != .none {
+        section.findings.error(
+          at: section.keyPath("compression_level"),
+          "has no effect with format: raw, which leaves payloads untouched; remove it")
       }
       options.batch.compression = .none
     }

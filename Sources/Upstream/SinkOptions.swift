@@ -62,8 +62,16 @@ package struct SinkOptions: Sendable, Hashable {
   /// Only with `raw`.
   package var topicMap: TopicMap = TopicMap()
   package var batch: BatchOptions = BatchOptions()
-  /// Batches published and not yet accepted.
+  /// Batches published and not yet accepted by the broker; held in memory.
   package var inFlightMax: Int = 16
+  /// With `accept: hub`: batches that the consumer has not accepted, those in flight included. They
+  /// wait in the broker's queue for the consumer, so this stays below what the broker keeps there.
+  package var unacceptedMax: Int = 100
+  /// With `accept: hub`: a consumer that accepts nothing for so long is alarmed about, and sent the
+  /// oldest batch once more; also the pause before what it misses is sent another time.
+  package var acceptTimeout: Duration = .seconds(60)
+  /// A publish without an answer for longer costs the connection.
+  package var answerTimeout: Duration = .seconds(30)
   /// The largest packet the broker takes, where it cannot say so itself (MQTT 3.1.1).
   package var packetByteCountMax: ByteCount?
   /// Size of the local ring for records that are refused for good.
@@ -75,12 +83,19 @@ package struct SinkOptions: Sendable, Hashable {
   package var rateLimit: RateLimit?
 
   package static let inFlightLimit = 1_000
+  /// Half of what Mosquitto queues for an absent client by default.
+  package static let unacceptedLimit = 500
 
   package init(name: String, connection: ConnectionOptions, topic: String) {
     self.name = name
     self.connection = connection
     self.topic = topic
   }
+}
+
+extension SinkOptions {
+  /// Whether it may need a second reader.
+  package var readsOutOfTurn: Bool { acceptance == .hub || drain == .liveFirst }
 }
 
 extension TopicMap {

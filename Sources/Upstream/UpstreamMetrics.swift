@@ -16,9 +16,15 @@ package struct UpstreamMetrics: Sendable {
   let connected: Gauge
   let inFlight: Gauge
   let acknowledgedSequence: Gauge
+  let batchDivisor: Gauge
+  let acceptedIntervals: Gauge
+  let unaccepted: Gauge
+  let acceptanceOverdue: Gauge
+  let missing: Counter
   let publishSeconds: Timer
   /// There from the start, so that the first gap is an increase and not a new series.
   private let gaps: [GapReason: Counter]
+  private let acceptances: [AcceptanceVerdict: Counter]
   private let dimensions: [(String, String)]
 
   package init(route: String, sink: String) {
@@ -44,10 +50,26 @@ package struct UpstreamMetrics: Sendable {
           label: "penstock_gap_records_total", dimensions: dimensions + [("reason", reason.text)])
         return (reason, counter)
       })
+    acceptances = Dictionary(
+      uniqueKeysWithValues: AcceptanceVerdict.allCases.map { verdict in
+        let counter = Counter(
+          label: "penstock_upstream_acceptances_total",
+          dimensions: dimensions + [("verdict", verdict.rawValue)])
+        return (verdict, counter)
+      })
+    batchDivisor = gauge("batch_divisor")
+    batchDivisor.record(1)
+    acceptedIntervals = gauge("accepted_intervals")
+    unaccepted = gauge("unaccepted_batches")
+    acceptanceOverdue = gauge("acceptance_overdue")
+    missing = counter("missing_records_total")
     reconnects = counter("reconnects_total")
     connected = gauge("connected")
     inFlight = gauge("in_flight_batches")
     acknowledgedSequence = gauge("acknowledged_sequence")
+    acceptedIntervals.record(0)
+    unaccepted.record(0)
+    acceptanceOverdue.record(0)
     publishSeconds = Timer(label: "penstock_upstream_publish_seconds", dimensions: dimensions)
   }
 
@@ -59,11 +81,13 @@ package struct UpstreamMetrics: Sendable {
     ).increment()
   }
 
+  func acceptances(_ verdict: AcceptanceVerdict) { acceptances[verdict]?.increment() }
+
   /// Counted with the acceptance and not with the sending: what is sent twice counts once.
   func accepted(_ batch: Batch) {
     batches.increment()
     records.increment(by: Int64(batch.recordCount - batch.tombstoneCount))
-    bytes.increment(by: Int64(batch.bytes.count))
+    bytes.increment(by: Int64(batch.byteCount))
     for gap in batch.gaps {
       gaps[gap.reason]?.increment(by: Int64(clamping: gap.range.count))
     }

@@ -62,7 +62,7 @@ private func range(_ publish: Published) throws -> ClosedRange<UInt64> {
   @Test("a broker that never answers: a new connection, and everything again from the cursor")
   func silence() throws {
     let kit = try SinkKit()
-    kit.answerTimeout = .milliseconds(20)
+    kit.options.answerTimeout = .milliseconds(20)
     try kit.commit([10, 20, 30])
     kit.broker.answer = { $0.connection < 2 ? .silence : .code(.success) }
     try kit.drain()

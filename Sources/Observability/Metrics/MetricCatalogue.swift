@@ -156,7 +156,9 @@ package enum MetricCatalogue {
       "Records refused upstream for good and kept in the local dead-letter file."),
     counter(
       "penstock_upstream_resent_total", ["route", "sink"],
-      "Batches sent again after a lost connection or a refusal."),
+      "Batches sent again after a lost connection or a refusal, or because the consumer misses "
+        + "them."
+    ),
     gauge("penstock_upstream_connected", ["route", "sink"], "1 while connected to the sink."),
     counter("penstock_upstream_reconnects_total", ["route", "sink"], "Reconnects to the sink."),
     gauge(
@@ -168,6 +170,26 @@ package enum MetricCatalogue {
     gauge(
       "penstock_upstream_acknowledged_sequence", ["route", "sink"],
       "Last sequence of the contiguous run the sink has accepted."),
+    gauge(
+      "penstock_upstream_batch_divisor", ["route", "sink"],
+      "What the limits of a batch are divided by; above 1 the link breaks before a full batch is "
+        + "through."
+    ),
+    gauge(
+      "penstock_upstream_accepted_intervals", ["route", "sink"],
+      "With drain: live-first: ranges accepted beyond the cursor; at most 8, 0 without a backlog."),
+    gauge(
+      "penstock_upstream_unaccepted_batches", ["route", "sink"],
+      "With accept: hub: batches that the broker has and the consumer has not accepted."),
+    gauge(
+      "penstock_upstream_acceptance_overdue", ["route", "sink"],
+      "With accept: hub: 1 while the consumer has accepted nothing for accept_timeout."),
+    counter(
+      "penstock_upstream_acceptances_total", ["route", "sink", "verdict"],
+      "With accept: hub: messages of the consumer: applied, foreign, future, malformed."),
+    counter(
+      "penstock_upstream_missing_records_total", ["route", "sink"],
+      "With accept: hub: sequences read and sent once more because the consumer misses them."),
   ]
 
   private static let itself = [

@@ -15,7 +15,7 @@ package protocol OutboundConnection: ~Copyable {
     properties: PublishProperties
   ) throws(MosquittoError) -> Int32
   mutating func subscribe(
-    _ filters: [String], quality: QualityOfService
+    _ filters: [String], quality: QualityOfService, identifier: UInt32?
   ) throws(MosquittoError) -> Int32
   /// Acknowledges what was received: it is acted upon, or may be forgotten.
   mutating func releaseReceived() throws(MosquittoError)

@@ -60,7 +60,8 @@ extension SinkLoop where Connection: ~Copyable {
           detail: "the broker takes QoS 0 only, which acknowledges nothing")
       }
       guard options.acceptance == .hub else { break }
-      let mid = try connection.subscribe([acceptanceTopic], quality: .atLeastOnce)
+      let mid = try connection.subscribe(
+        [acceptanceTopic], quality: .atLeastOnce, identifier: nil)
       session = .subscribing(mid: mid, deadline: Clock.monotonic() + Self.subscribeTimeout)
       return
     case .subscribing(let mid, let deadline):

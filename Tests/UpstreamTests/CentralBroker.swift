@@ -152,7 +152,7 @@ struct ScriptedOutbound: ~Copyable, OutboundConnection {
   }
 
   mutating func subscribe(
-    _ filters: [String], quality: QualityOfService
+    _ filters: [String], quality: QualityOfService, identifier: UInt32?
   ) throws(MosquittoError) -> Int32 { broker.subscribe(filters) }
 
   mutating func releaseReceived() throws(MosquittoError) { broker.heldCount = 0 }

@@ -9,12 +9,17 @@
 #include <linux/sockios.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/file.h>
 #include <sys/pidfd.h>
 #include <sys/statfs.h>
 #include <sys/timex.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdbool.h>
+#include <string.h>
 
 // Declared by glibc only under _GNU_SOURCE, which the Glibc module is built without.
 int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask);
@@ -56,4 +61,29 @@ static inline struct penstock_terminal_size penstock_terminal_size(int terminal)
 static inline int penstock_unsent_byte_count(int socket) {
     int count = 0;
     return ioctl(socket, SIOCOUTQ, &count) == 0 ? count : -1;
+}
+
+// What TCP_INFO tells about a connection.
+struct penstock_tcp_counts {
+    unsigned long long sent, acknowledged, received; // payload; `sent` has what was sent again
+    unsigned int segments_sent, segments_received;
+    bool is_ipv6;
+};
+
+// Reads them at their offsets in the struct tcp_info of linux/tcp.h (bytes_sent since Linux 4.19),
+// which cannot be included beside glibc's older struct of that name. -1: no TCP socket.
+static inline int penstock_count_tcp(int socket, struct penstock_tcp_counts *counts) {
+    unsigned char info[256];
+    socklen_t length = sizeof info;
+    struct sockaddr_storage name;
+    socklen_t name_length = sizeof name;
+    if (getsockopt(socket, IPPROTO_TCP, TCP_INFO, info, &length) != 0 || length < 208) return -1;
+    if (getsockname(socket, (struct sockaddr *)&name, &name_length) != 0) return -1;
+    memcpy(&counts->acknowledged, info + 120, 8);
+    memcpy(&counts->received, info + 128, 8);
+    memcpy(&counts->segments_sent, info + 136, 4);
+    memcpy(&counts->segments_received, info + 140, 4);
+    memcpy(&counts->sent, info + 200, 8);
+    counts->is_ipv6 = name.ss_family == AF_INET6;
+    return 0;
 }

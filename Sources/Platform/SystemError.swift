@@ -16,6 +16,8 @@ package struct SystemError: Error, Hashable, Sendable, CustomStringConvertible {
     return unsafe String(cString: text)
   }
 
+  package var isMissingFile: Bool { code == ENOENT }
+
   /// The reader of a pipe or socket went away.
   package var isBrokenPipe: Bool { code == EPIPE }
 

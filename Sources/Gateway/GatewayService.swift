@@ -86,13 +86,14 @@ package struct GatewayService: Sendable {
       try ControlServer(
         path: ControlSocket.path(dataDirectory: options.dataDirectory), handler: desk,
         logger: logger))
+    let links = makeLinks()
     for route in options.routes {
       let handle = RouteHandle(route: route, isDeliverOnly: isDeliverOnly)
       desk.add(handle)
       services.append(
         Pipeline(
-          gateway: options, route: route, status: board, logger: logger, commits: commits,
-          handle: handle, isDeliverOnly: isDeliverOnly, sabotage: sabotage))
+          gateway: options, route: route, links: links, status: board, logger: logger,
+          commits: commits, handle: handle, isDeliverOnly: isDeliverOnly, sabotage: sabotage))
     }
     if let failures, !isDeliverOnly {
       services.append(FailureReset(commits: commits, failures: failures))
@@ -109,6 +110,24 @@ package struct GatewayService: Sendable {
     try await group.run()
     logger.notice("penstock stopped")
     if desk.wasToldToStop { throw GatewayStop() }
+  }
+
+  /// One for each broker that something is delivered to. Reads the accounts of data budgets.
+  private func makeLinks() -> [String: BrokerLink] {
+    var priorities: [String: [Int]] = [:]
+    for route in options.routes {
+      for (sink, broker) in zip(route.sinks, route.sinkBrokers) {
+        priorities[broker, default: []].append(sink.priority)
+      }
+    }
+    var links: [String: BrokerLink] = [:]
+    for broker in options.brokers {
+      guard let priorities = priorities[broker.name] else { continue }
+      links[broker.name] = BrokerLink(
+        broker: broker.name, options: broker.link, priorities: priorities,
+        directory: isDeliverOnly ? nil : options.dataDirectory + "/links", logger: logger)
+    }
+    return links
   }
 
   /// An SD card that is not mounted must not be mistaken for a first start.

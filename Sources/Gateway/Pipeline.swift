@@ -9,7 +9,7 @@ import Mosquitto
 import Platform
 import RingJournal
 import ServiceLifecycle
-import Upstream
+package import Upstream
 
 /// One route, from broker to destinations. This is the picture:
 ///
@@ -46,6 +46,7 @@ package struct Pipeline: Service {
 
   let gateway: GatewayOptions
   let route: RouteOptions
+  private let links: [String: BrokerLink]
   let status: any StatusReporting
   let logger: Logger
   private let commits: CommitWatch
@@ -57,15 +58,18 @@ package struct Pipeline: Service {
   /// What a shutdown leaves for the last deliveries; below systemd's stop time-out.
   package static let drainLimit: Duration = .seconds(5)
 
+  /// - Parameter links: of the brokers that something is delivered to, by name.
   package init(
-    gateway: GatewayOptions, route: RouteOptions, status: any StatusReporting, logger: Logger,
-    commits: CommitWatch, handle: RouteHandle, isDeliverOnly: Bool, sabotage: Sabotage
+    gateway: GatewayOptions, route: RouteOptions, links: [String: BrokerLink],
+    status: any StatusReporting, logger: Logger, commits: CommitWatch, handle: RouteHandle,
+    isDeliverOnly: Bool, sabotage: Sabotage
   ) {
     self.commits = commits
     self.handle = handle
     self.isDeliverOnly = isDeliverOnly
     self.gateway = gateway
     self.route = route
+    self.links = links
     self.status = status
     var logger = logger
     logger[metadataKey: "route"] = "\(route.name)"
@@ -310,6 +314,7 @@ package struct Pipeline: Service {
       batcher: try makeBatcher(isBeside: false), control: opened.sinks[index],
       deadLetters: opened.deadLetters, stage: stage(of: sink),
       status: status, metrics: UpstreamMetrics(route: route.name, sink: sink.name), logger: logger,
+      link: links[route.sinkBrokers[index]] ?? .unlimited(),
       makeBatcher: { () throws(JournalError) in try makeBatcher(isBeside: true) },
       makeConnection: { [logger] inbox in
         MosquittoClient(options: connection, handler: inbox, logger: logger)

@@ -13,7 +13,8 @@ extension BrokerOptions {
   ///
   /// ## Configuration keys
   /// `url` (required, one or a list), `client_id`, `protocol`, `keep_alive`, `receive_maximum`,
-  /// `session_expiry`, `username`, `password_file` or `password`, `tls`, `insecure_plaintext`.
+  /// `session_expiry`, `username`, `password_file` or `password`, `tls`, `insecure_plaintext`,
+  /// `link`.
   init(
     name: String, gatewayID: String?, section: inout SectionReader, surroundings: Surroundings
   ) {
@@ -33,6 +34,7 @@ extension BrokerOptions {
     section.read("protocol", .protocolVersion, into: &connection.protocolVersion)
     section.read("keep_alive", .wholeSeconds(Self.keepAliveRange), into: &connection.keepAlive)
     section.read("insecure_plaintext", .boolean, into: &insecurePlaintext)
+    section.section("link") { link.read(&$0) }
     readSession(&section)
     readCredentials(&section, surroundings)
     readTLS(&section, surroundings)

@@ -21,6 +21,7 @@ struct CrossChecks {
     checkClientIDs()
     checkExpiry()
     checkAvailability()
+    LinkChecks(draft: draft, findings: findings).run()
     LoopCheck(draft: draft, findings: findings).run()
   }
 
@@ -132,9 +133,6 @@ struct CrossChecks {
 
   private func checkAvailability() {
     for sink in draft.routes.flatMap(\.sinks) {
-      if sink.options.rateLimit != nil, !availability.rateLimit {
-        unavailable(sink.path + ".rate_limit", "a limit", accepted: "none")
-      }
       if sink.options.deadLetterTopic != nil, !availability.deadLetterTopic {
         unavailable(sink.path + ".dead_letter.topic", "a topic", accepted: "none, and file")
       }

@@ -76,6 +76,7 @@ enum EffectiveConfiguration {
     case nil: break
     }
     section.line("insecure_plaintext", broker.insecurePlaintext)
+    if broker.link != LinkOptions() { section.section("link") { write(broker.link, &$0) } }
     if let tls = connection.tls, tls != TLSOptions() {
       section.section("tls") { section in
         if let file = tls.authorityFile { section.line("ca_file", quoting: file) }
@@ -223,17 +224,40 @@ enum EffectiveConfiguration {
     section.line("answer_timeout", Quantity.text(sink.answerTimeout))
     section.line("max_packet", sink.packetByteCountMax?.description ?? "none")
     section.line("drain", sink.drain.rawValue)
-    if let limit = sink.rateLimit {
-      section.section("rate_limit") { section in
-        section.line("rate", "\(limit.bytesPerSecond)/s")
-        section.line("applies_to", limit.scope.rawValue)
-      }
-    } else {
-      section.line("rate_limit", "none")
-    }
+    write(sink.rateLimit, &section)
+    section.line("priority", String(sink.priority))
+    section.line("urgent", sink.isUrgent)
     section.section("dead_letter") { section in
       section.line("file", sink.deadLetterCapacity.description)
       if let topic = sink.deadLetterTopic { section.line("topic", quoting: topic) }
+    }
+  }
+}
+
+extension EffectiveConfiguration {
+  private static func write(_ link: LinkOptions, _ section: inout YAMLWriter) {
+    write(link.rateLimit, &section)
+    if let window = link.connectWindow {
+      section.list("connect_window", quoting: window.spans.map(\.text), alwaysList: true)
+    } else {
+      section.line("connect_window", "always")
+    }
+    section.line("time_zone", link.timeZone.rawValue)
+    guard let budget = link.dataBudget else { return section.line("data_budget", "none") }
+    section.section("data_budget") { section in
+      section.line("bytes", budget.byteCount.description)
+      section.line("per", budget.period.rawValue)
+      if budget.period == .month { section.line("resets_on", String(budget.resetsOn)) }
+      section.line("when_spent", budget.whenSpent.rawValue)
+    }
+  }
+
+  private static func write(_ limit: RateLimit?, _ section: inout YAMLWriter) {
+    guard let limit else { return section.line("rate_limit", "none") }
+    section.section("rate_limit") { section in
+      section.line("rate", "\(limit.amountText(limit.perSecond))/s")
+      section.line("burst", limit.amountText(limit.burst))
+      section.line("applies_to", limit.scope.rawValue)
     }
   }
 }

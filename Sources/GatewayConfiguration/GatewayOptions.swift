@@ -34,6 +34,8 @@ package struct BrokerOptions: Sendable, Hashable {
   package var insecurePlaintext: Bool = false
   /// Where the password comes from when it comes from the environment. Printed instead of it.
   package var passwordVariable: String?
+  /// The way to it, for the sinks that deliver to it.
+  package var link: LinkOptions = LinkOptions()
 
   package static let endpointsMax = 8
 }
@@ -77,8 +79,6 @@ package struct LoggingOptions: Sendable, Hashable {
 /// Values that the schema knows and this version of the program cannot honour: refused, not
 /// ignored.
 package struct Availability: Sendable, Hashable {
-  /// `rate_limit` other than none.
-  package var rateLimit: Bool
   /// Routes that read from a broker another route delivers batches to: what comes back are
   /// commands.
   package var commandRoutes: Bool
@@ -89,7 +89,6 @@ package struct Availability: Sendable, Hashable {
   package static let everything = Availability(all: true)
 
   private init(all available: Bool) {
-    rateLimit = available
     commandRoutes = available
     deadLetterTopic = available
   }

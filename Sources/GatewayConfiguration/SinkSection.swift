@@ -19,13 +19,12 @@ struct SinkSection {
   static let deadLetterRange = JournalOptions.capacityMin...ByteCount.gibibytes(1)
   static let acceptTimeoutRange = Duration.seconds(1)...Duration.seconds(3_600)
   static let answerTimeoutRange = Duration.seconds(1)...Duration.seconds(600)
-  static let rateRange = ByteCount.kibibytes(1)...ByteCount.gibibytes(10)
 
   /// ## Configuration keys
   /// `name`, `broker` (required), `required`, `start`, `accept`, `accept_timeout`,
   /// `max_unaccepted`, `accept_no_subscriber`, `format`, `topic`, `topic_map`, `batch`,
   /// `compression`, `compression_level`, `max_in_flight`, `answer_timeout`, `max_packet`, `drain`,
-  /// `rate_limit`, `dead_letter`.
+  /// `rate_limit`, `priority`, `urgent`, `dead_letter`.
   init(section: inout SectionReader, gatewayID: String?, route: String) {
     path = section.path
     let template = ConnectionOptions(
@@ -59,7 +58,9 @@ struct SinkSection {
         "live-first contradicts accept: hub, whose consumer takes a sequence that has not come yet "
           + "for one that is lost; accepted: \(DrainOrder.inOrder.rawValue), or accept: broker")
     }
-    readRateLimit(&section)
+    section.readRateLimit(into: &options.rateLimit)
+    section.read("priority", .integer(LinkOptions.priorityRange), into: &options.priority)
+    section.read("urgent", .boolean, into: &options.isUrgent)
     section.section("dead_letter") { letter in
       letter.read(
         "file", .byteCount(Self.deadLetterRange, multipleOf: 4_096),
@@ -68,6 +69,7 @@ struct SinkSection {
     }
     if format != nil || !section.isPresent("format") { checkFormat(section) }
     checkPacket(section.findings)
+    checkRate(section.findings)
   }
 
   private mutating func readAcceptance(_ section: inout SectionReader) {
@@ -103,30 +105,6 @@ struct SinkSection {
     section.read("compression", .choice, into: &options.batch.compression)
     section.read(
       "compression_level", .integer(Compression.levels), into: &options.batch.compressionLevel)
-  }
-
-  private mutating func readRateLimit(_ section: inout SectionReader) {
-    let forms = "none, or a section such as {rate: 2MB/s, applies_to: backlog}"
-    if let node = section.node("rate_limit"), case .scalar(let scalar) = node.content,
-      !scalar.isAbsent
-    {
-      let kind = ScalarKind<RateLimit?>(accepted: forms) { (text) throws(Rejection) in
-        guard text == "none" else { throw Rejection("is not a rate limit") }
-        return nil
-      }
-      section.read("rate_limit", kind, into: &options.rateLimit)
-      return
-    }
-    let isPresent = section.isPresent("rate_limit")
-    section.section("rate_limit") { limit in
-      if isPresent, !limit.isPresent("rate") {
-        limit.reportMissing("rate", accepted: "a size per second, as in 2MB/s")
-      }
-      let rate = limit.value("rate", .rate(Self.rateRange))
-      var scope = RateLimit.Scope.backlog
-      limit.read("applies_to", .choice, into: &scope)
-      if let rate { options.rateLimit = RateLimit(bytesPerSecond: rate, scope: scope) }
-    }
   }
 
   /// What belongs to the other format is refused: it would have no effect.
@@ -177,16 +155,19 @@ struct SinkSection {
       "\(options.batch.byteCountMax) is more than the broker takes; accepted: at most max_packet, "
         + "which is \(packetMax)")
   }
-}
 
-extension ScalarKind where Value == ByteCount {
-  fileprivate static func rate(_ range: ClosedRange<ByteCount>) -> ScalarKind {
-    let base = byteCount(range)
-    return ScalarKind(
-      accepted: "a size per second from \(range.lowerBound)/s to \(range.upperBound)/s"
-    ) { (text) throws(Rejection) in
-      guard text.hasSuffix("/s") else { throw Rejection("does not end in /s, as in 2MB/s") }
-      return try base.read(String(text.dropLast(2)))
-    }
+  /// A bound that one batch uses up for long holds up everything behind that batch.
+  private func checkRate(_ findings: Findings) {
+    guard let limit = options.rateLimit, limit.unit == .bytes,
+      options.batch.format == .cloudEventsBatch
+    else { return }
+    let seconds = options.batch.byteCountMax.rawValue / limit.perSecond
+    guard seconds > Self.batchSecondsMax else { return }
+    findings.warning(
+      at: path + ".rate_limit",
+      "one batch of batch.max_bytes, \(options.batch.byteCountMax), takes \(seconds) s at this "
+        + "rate; set batch.max_bytes to what leaves in a few seconds")
   }
+
+  private static let batchSecondsMax = 30
 }

@@ -32,6 +32,10 @@ extension SinkLoop where Connection: ~Copyable {
       if session.isLive { timeout = min(timeout, try fillAndSend(&connection)) }
       if connection.wantsWrite { try connection.flush() }
       let now = Clock.monotonic()
+      shaper.turned(
+        socket: connection.socket, wantsWrite: connection.wantsWrite,
+        committed: journal.committed, now: now)
+      if shaper.mustLeave(outstandingCount: lanes.outstandingCount, now: now) { break }
       if now.since(lastMisc) >= .seconds(1) {
         lastMisc = now
         try connection.misc()
@@ -75,15 +79,18 @@ extension SinkLoop where Connection: ~Copyable {
       try check(granted: answer.granted)
     }
     session = .live
+    shaper.connected(
+      socket: connection.socket, committed: journal.committed, now: Clock.monotonic())
     try becomeLive(acknowledgement)
   }
 
   /// A slow link is not a silent broker: as long as bytes leave, answers may still be on their way.
   private mutating func noteProgress(of socket: Int32, now: MonotonicTime) {
     guard lanes.outstandingCount > 0 else { return }
-    let unsent = SocketQueue.unsentByteCount(of: socket)
-    if unsent < unsentByteCount { lanes.progressed(at: now) }
-    unsentByteCount = unsent
+    // Not the length of the send queue: it is filled up again before anybody looks.
+    let delivered = SocketTraffic.acknowledgedByteCount(of: socket)
+    if delivered != deliveredByteCount { lanes.progressed(at: now) }
+    deliveredByteCount = delivered
   }
 
   private mutating func becomeLive(_ acknowledgement: ConnectAcknowledgement) throws {
@@ -185,6 +192,12 @@ extension SinkLoop where Connection: ~Copyable {
       case .send(let index):
         // The other lanes' publishes count as well.
         guard lanes.outstandingCount < publishMax else { return nil }
+        let batch = lanes[lane].window[index]
+        if let until = shaper.hold(
+          batch, topic: topic(of: batch), committed: journal.committed, now: now)
+        {
+          return until
+        }
         try send(index, of: lane, &connection, now: now)
       case .wait(let until): return until
       case .reconnect:

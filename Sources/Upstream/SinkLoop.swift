@@ -51,6 +51,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
   var consumer: ConsumerState
   /// What the live lane has not got accepted yet begins here. Nil: there is no live lane.
   var liveFront: Sequence?
+  var shaper: SinkShaper
   var backoff: Backoff
   var attempt = 0
   var lastReported: MosquittoError.Code?
@@ -58,8 +59,9 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
   var liveSince: MonotonicTime?
   /// What the broker says to everything at the moment.
   var refusal: ReasonCode?
-  /// Bytes in the socket's send queue when last looked at: fewer means that the link moves.
-  var unsentByteCount = 0
+  /// What the peer's TCP had acknowledged when last looked at: another number means that the link
+  /// moves.
+  var deliveredByteCount: Int?
   var packetByteCountMax: Int?
   /// How large batches may be on this link.
   var pace = BatchPace()
@@ -71,6 +73,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
 
   /// - Parameters:
   ///   - sink: which of the journal's cursors is ours.
+  ///   - link: shared with the other sinks that deliver to the same broker.
   ///   - backoff: the pauses before another connection, and after a refusal.
   ///   - makeBatcher: another batcher of the same records, for what is sent out of turn.
   ///   - makeConnection: a fresh handle that delivers to the inbox; called for each connection.
@@ -78,7 +81,8 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     options: SinkOptions, route: RouteIdentity, sink: Int, journal: JournalState,
     batcher: consuming Batcher, control: SinkControl, deadLetters: DeadLetterStore,
     stage: StageName, status: any StatusReporting, metrics: UpstreamMetrics, logger: Logger,
-    backoff: Backoff = Backoff(), makeBatcher: @escaping MakeBesideBatcher,
+    link: BrokerLink = .unlimited(), backoff: Backoff = Backoff(),
+    makeBatcher: @escaping MakeBesideBatcher,
     makeConnection: @escaping MakeOutboundConnection<Connection>
   ) {
     self.options = options
@@ -97,6 +101,8 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     self.makeBatcher = makeBatcher
     self.backoff = backoff
     self.sentThrough = journal.acknowledged(sink)
+    shaper = SinkShaper(
+      options: options, link: link, committed: journal.committed, wakeUp: wakeUp, metrics: metrics)
     consumer = ConsumerState(options: options)
     lanes = Lanes(
       main: batcher, cursor: journal.acknowledged(sink), options: options, backoff: backoff)
@@ -105,7 +111,14 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
   /// Runs until told to stop, or until it has drained. A broker that is away never ends it.
   /// - Throws: when the journal cannot be read, or a dead letter cannot be stored.
   package mutating func run() throws(JournalError) {
-    while isWanted { try connectAndServe() }
+    while isWanted {
+      if let closure = shaper.closure(now: Clock.monotonic()) {
+        if isDraining { break }
+        rest(closure)
+      } else {
+        try connectAndServe()
+      }
+    }
     status.report(stage, StageState(.stopped))
   }
 
@@ -136,6 +149,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     status.report(stage, StageState(.connecting, "\(endpoints[endpoint])"))
     liveSince = nil
     inbox.beginConnection()
+    shaper.connecting()
     var end: End
     do throws(MosquittoError) {
       var connection = try makeConnection(inbox)
@@ -146,6 +160,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
       end = .lost(error.naming(endpoints[endpoint]))
     }
     metrics.connected.record(0)
+    shaper.disconnected(now: Clock.monotonic())
     if let failure { throw failure }
     try noteLostConnection()
     if let liveSince, Clock.monotonic().since(liveSince) >= Self.stableAfter {
@@ -201,10 +216,32 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     status.report(stage, StageState(.reconnecting, "\(error)"))
     let until = Clock.monotonic() + pause
     while isWanted, Clock.monotonic() < until {
-      let rest = until.since(Clock.monotonic())
-      let ready = Poll.wait(socket: nil, wakeUp: wakeUp, timeout: min(turn, rest))
-      if ready.wokenUp { wakeUp.clear() }
-      status.progress(stage)
+      turnWithoutConnection(atMost: until.since(Clock.monotonic()))
     }
+  }
+
+  /// Stays disconnected until the link is open. What was encoded is let go, because it may expire;
+  /// what the broker has and the consumer has not accepted yet stays known.
+  private mutating func rest(_ closure: LinkClosure) {
+    if options.acceptance == .broker {
+      for lane in Lanes.Name.allCases {
+        if let first = lanes[lane].window.forget() { lanes[lane].batcher?.rewind(to: first) }
+      }
+    }
+    logger.notice("the link is closed", metadata: ["link.reason": "\(closure.state.detail)"])
+    var told: LinkClosure?
+    while !isDraining, isWanted, let now = shaper.closure(now: Clock.monotonic()) {
+      if now != told { status.report(stage, now.state) }
+      if now.reason != told?.reason { metrics.closed(now.reason) }
+      told = now
+      turnWithoutConnection(atMost: turn)
+    }
+    metrics.closed(nil)
+  }
+
+  private func turnWithoutConnection(atMost limit: Duration) {
+    let ready = Poll.wait(socket: nil, wakeUp: wakeUp, timeout: min(turn, limit))
+    if ready.wokenUp { wakeUp.clear() }
+    status.progress(stage)
   }
 }

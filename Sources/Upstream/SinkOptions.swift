@@ -30,23 +30,6 @@ package enum DrainOrder: String, Sendable, Hashable, CaseIterable {
   case liveFirst = "live-first"
 }
 
-/// An upper bound on the bytes that leave per second.
-package struct RateLimit: Sendable, Hashable {
-  /// What the bound counts.
-  package enum Scope: String, Sendable, Hashable, CaseIterable {
-    case backlog
-    case all
-  }
-
-  package var bytesPerSecond: ByteCount
-  package var scope: Scope
-
-  package init(bytesPerSecond: ByteCount, scope: Scope = .backlog) {
-    self.bytesPerSecond = bytesPerSecond
-    self.scope = scope
-  }
-}
-
 /// The outbound half of one route to one destination.
 package struct SinkOptions: Sendable, Hashable {
   /// The durable cursor's identity.
@@ -81,6 +64,10 @@ package struct SinkOptions: Sendable, Hashable {
   package var drain: DrainOrder = .inOrder
   /// Nil: as fast as the broker takes it.
   package var rateLimit: RateLimit?
+  /// Among the sinks that deliver to one broker: 9 goes first.
+  package var priority: Int = 5
+  /// Connects outside the link's window, and may go on when its data budget is spent.
+  package var isUrgent: Bool = false
 
   package static let inFlightLimit = 1_000
   /// Half of what Mosquitto queues for an absent client by default.

@@ -25,6 +25,8 @@ package struct UpstreamMetrics: Sendable {
   /// There from the start, so that the first gap is an increase and not a new series.
   private let gaps: [GapReason: Counter]
   private let acceptances: [AcceptanceVerdict: Counter]
+  private let heldSeconds: [HoldReason: FloatingPointCounter]
+  private let closedGauges: [LinkClosure.Reason: Gauge]
   private let dimensions: [(String, String)]
 
   package init(route: String, sink: String) {
@@ -63,6 +65,20 @@ package struct UpstreamMetrics: Sendable {
     unaccepted = gauge("unaccepted_batches")
     acceptanceOverdue = gauge("acceptance_overdue")
     missing = counter("missing_records_total")
+    heldSeconds = Dictionary(
+      uniqueKeysWithValues: HoldReason.allCases.map { reason in
+        let counter = FloatingPointCounter(
+          label: "penstock_upstream_held_seconds_total",
+          dimensions: dimensions + [("reason", reason.rawValue)])
+        return (reason, counter)
+      })
+    closedGauges = Dictionary(
+      uniqueKeysWithValues: LinkClosure.Reason.allCases.map { reason in
+        let gauge = Gauge(
+          label: "penstock_upstream_closed",
+          dimensions: dimensions + [("reason", reason.rawValue)])
+        return (reason, gauge)
+      })
     reconnects = counter("reconnects_total")
     connected = gauge("connected")
     inFlight = gauge("in_flight_batches")
@@ -82,6 +98,16 @@ package struct UpstreamMetrics: Sendable {
   }
 
   func acceptances(_ verdict: AcceptanceVerdict) { acceptances[verdict]?.increment() }
+
+  /// Disconnected on purpose; nil: not any more.
+  func closed(_ reason: LinkClosure.Reason?) {
+    for (each, gauge) in closedGauges { gauge.record(each == reason ? 1 : 0) }
+  }
+
+  /// Something ready to leave has waited for so long.
+  func held(_ reason: HoldReason, for duration: Duration) {
+    heldSeconds[reason]?.increment(by: duration.seconds)
+  }
 
   /// Counted with the acceptance and not with the sending: what is sent twice counts once.
   func accepted(_ batch: Batch) {

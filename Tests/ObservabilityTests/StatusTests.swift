@@ -39,12 +39,21 @@ struct StatusTests {
 
   @Test(
     "a broker that is away, a full ring and a shutdown degrade; they are not a disease",
-    arguments: [StageState.Kind.connecting, .reconnecting, .paused, .draining])
+    arguments: [StageState.Kind.connecting, .reconnecting, .paused, .budgetSpent, .draining])
   func degraded(kind: StageState.Kind) {
     let board = board()
     board.report(ingest, StageState(.connected))
     board.report(central, StageState(kind, "why"))
     #expect(board.health().status == .degraded)
+  }
+
+  @Test("a sink that its connect window keeps disconnected is as it should be, and says so")
+  func outsideWindow() {
+    let board = board()
+    board.report(ingest, StageState(.connected))
+    board.report(central, StageState(.outsideWindow, "connects at 22:00"))
+    #expect(board.health().status == .ok && board.health().isReady)
+    #expect(board.health().line.hasSuffix("outside-window (connects at 22:00)"))
   }
 
   @Test("a failed journal is unhealthy")

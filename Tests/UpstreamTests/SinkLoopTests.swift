@@ -274,4 +274,37 @@ private func range(_ publish: Published) throws -> ClosedRange<UInt64> {
     let sizes = try kit.deadLetterSizes()
     #expect(sizes.count == 1 && sizes.allSatisfy { $0 > 1_000_000 && $0 < 1_500_000 })
   }
+
+  @Test("a limit holds everything back and loses nothing, in order", arguments: [true, false])
+  func rateLimit(isLimited: Bool) throws {
+    let kit = try SinkKit()
+    kit.options.rateLimit =
+      isLimited ? RateLimit(.messages, perSecond: 20, burst: 1, scope: .all) : nil
+    try kit.commit([10, 20, 30, 40, 50, 60, 70, 80])
+    let start = Clock.monotonic()
+    try kit.drain()
+    // Four batches: the first leaves at once, each other a twentieth of a second later.
+    let isSlow = Clock.monotonic().since(start) >= .milliseconds(150)
+    #expect(isLimited == isSlow)
+    #expect(kit.cursor == 8)
+    #expect(try kit.broker.published.map(range) == [1...2, 3...4, 5...6, 7...8])
+  }
+
+  @Test(
+    "a limit for the backlog lets pass what is committed while the connection stands",
+    arguments: RateLimit.Scope.allCases)
+  func backlogLimit(scope: RateLimit.Scope) throws {
+    let kit = try SinkKit()
+    kit.options.batch.recordCountMax = 1
+    kit.options.batch.delayMax = .seconds(20)
+    // After the first message the bucket owes for minutes.
+    kit.options.rateLimit = RateLimit(.bytes, perSecond: 1, burst: 1, scope: scope)
+    try kit.commit([10])
+    kit.broker.answer = { publish in
+      if (try? range(publish)) == 1...1 { try? kit.commit([20, 30, 40]) }
+      return .code(.success)
+    }
+    try kit.drain(scope == .backlog ? .seconds(15) : .milliseconds(200))
+    #expect(kit.cursor == (scope == .backlog ? 4 : 1))
+  }
 }

@@ -22,7 +22,7 @@ package struct MetricDescription: Hashable, Sendable {
 package enum MetricCatalogue {
   /// In the order of the data path, which is also the order of exposition.
   package static let all: [MetricDescription] =
-    process + ingest + journal + upstream + itself
+    process + ingest + journal + upstream + link + itself
 
   /// The documented description of `name`; nil for a name that nobody documented.
   package static func description(of name: String) -> MetricDescription? {
@@ -159,6 +159,13 @@ package enum MetricCatalogue {
       "Batches sent again after a lost connection or a refusal, or because the consumer misses "
         + "them."
     ),
+    counter(
+      "penstock_upstream_held_seconds_total", ["route", "sink", "reason"],
+      "Time in which something ready to leave had to wait: rate-limit, priority, socket, "
+        + "data-budget."),
+    gauge(
+      "penstock_upstream_closed", ["route", "sink", "reason"],
+      "1 while disconnected on purpose: connect-window, data-budget."),
     gauge("penstock_upstream_connected", ["route", "sink"], "1 while connected to the sink."),
     counter("penstock_upstream_reconnects_total", ["route", "sink"], "Reconnects to the sink."),
     gauge(
@@ -190,6 +197,15 @@ package enum MetricCatalogue {
     counter(
       "penstock_upstream_missing_records_total", ["route", "sink"],
       "With accept: hub: sequences read and sent once more because the consumer misses them."),
+  ]
+
+  private static let link = [
+    gauge(
+      "penstock_link_budget_spent_bytes", ["broker"],
+      "Bytes counted against the data budget in this period, both directions."),
+    gauge(
+      "penstock_link_budget_left_bytes", ["broker"], "Bytes left of the data budget in this period."
+    ),
   ]
 
   private static let itself = [

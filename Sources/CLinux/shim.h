@@ -66,7 +66,7 @@ static inline int penstock_unsent_byte_count(int socket) {
 // What TCP_INFO tells about a connection.
 struct penstock_tcp_counts {
     unsigned long long sent, acknowledged, received; // payload; `sent` has what was sent again
-    unsigned int segments_sent, segments_received;
+    unsigned int segments_sent, segments_received, unsent; // unsent: handed over, never sent yet
     bool is_ipv6;
 };
 
@@ -83,6 +83,7 @@ static inline int penstock_count_tcp(int socket, struct penstock_tcp_counts *cou
     memcpy(&counts->received, info + 128, 8);
     memcpy(&counts->segments_sent, info + 136, 4);
     memcpy(&counts->segments_received, info + 140, 4);
+    memcpy(&counts->unsent, info + 144, 4);
     memcpy(&counts->sent, info + 200, 8);
     counts->is_ipv6 = name.ss_family == AF_INET6;
     return 0;

@@ -8,6 +8,14 @@ package enum SocketQueue {
     max(0, Int(penstock_unsent_byte_count(socket)))
   }
 
+  /// Bytes that were written and have not left for the first time: the link is full. 0 for what is
+  /// no TCP socket.
+  package static func waitingByteCount(of socket: Int32) -> Int {
+    var counts = penstock_tcp_counts()
+    guard unsafe penstock_count_tcp(socket, &counts) == 0 else { return 0 }
+    return Int(counts.unsent)
+  }
+
   /// From now on a write takes nothing while more than `byteCount` bytes have not been sent for the
   /// first time (tcp(7), TCP_NOTSENT_LOWAT): they stay with the writer, who can still decide what
   /// goes first. Does nothing for what is no TCP socket.

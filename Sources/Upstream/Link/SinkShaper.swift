@@ -53,6 +53,8 @@ struct SinkShaper: ~Copyable {
   /// How long a live record may take besides its batch's delay, how often the wall clock is looked
   /// at: one turn of the sink's loop.
   private static let turn = Duration.seconds(1)
+  /// How soon a link that was full is looked at again when nothing else brings the loop round.
+  private static let queueLook = Duration.milliseconds(50)
   /// How long a sink that has to leave waits for answers to what it has sent.
   private static let leaveLimit = Duration.seconds(10)
   /// On a link with an order: what the kernel may hold back besides what is on its way.
@@ -124,10 +126,14 @@ struct SinkShaper: ~Copyable {
   ) {
     backlog.observe(committed: committed, now: now)
     guard handsOverOneByOne else { return }
-    if wantsWrite != (queue == .backedUp), link.isOrdered {
-      link.report(member, isBackedUp: wantsWrite)
+    // A small packet fits into the kernel's queue; that does not mean that the link has room.
+    let isBackedUp =
+      wantsWrite
+      || link.isOrdered && socket.map { SocketQueue.waitingByteCount(of: $0) > 0 } ?? false
+    if isBackedUp != (queue == .backedUp), link.isOrdered {
+      link.report(member, isBackedUp: isBackedUp)
     }
-    queue = wantsWrite ? .backedUp : .taken
+    queue = isBackedUp ? .backedUp : .taken
     guard link.isMetered, let socket, let carried = SocketTraffic.wireByteCount(of: socket)
     else { return }
     // What was handed over is charged before it is seen on the socket.
@@ -173,7 +179,7 @@ struct SinkShaper: ~Copyable {
       switch queue {
       case .taken: break
       case .fresh: return (now, .socket)
-      case .backedUp: return (now + Self.turn, .socket)
+      case .backedUp: return (now + Self.queueLook, .socket)
       }
     }
     var own: Int?

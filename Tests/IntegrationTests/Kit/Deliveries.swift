@@ -25,10 +25,12 @@ final class Deliveries: Sendable {
   private let observer: CentralObserver
 
   /// Subscribes before it returns. `isRaw`: the messages are payloads, not batches.
-  init(_ endpoint: BrokerEndpoint, filter: String, isRaw: Bool = false) throws {
+  init(
+    _ endpoint: BrokerEndpoint, filter: String, isRaw: Bool = false, clientID: String = "observer"
+  ) throws {
     let box = Box()
     self.box = box
-    observer = try CentralObserver(endpoint: endpoint, clientID: "observer", filters: [filter]) {
+    observer = try CentralObserver(endpoint: endpoint, clientID: clientID, filters: [filter]) {
       topic, payload in
       if isRaw {
         let message = (String(decoding: topic), Array(copying: payload))

@@ -18,6 +18,10 @@ struct GatewayFile {
   var sinkLines = ["batch: {max_delay: 50ms}"]
   /// Further destinations and routes, as lines after the first destination.
   var lastLines: [String] = []
+  /// Whole sections behind the usual ones, indented as their section is at its top.
+  var moreBrokerLines: [String] = []
+  var moreSinkLines: [String] = []
+  var moreRouteLines: [String] = []
 
   init(fieldPort: UInt16, centralPort: UInt16) {
     field = "mqtt://127.0.0.1:\(fieldPort)"
@@ -48,6 +52,7 @@ struct GatewayFile {
     lines += fieldLines.map { "    " + $0 }
     lines += ["  central:", "    url: \(central)"] + centralLines.map { "    " + $0 }
     lines += brokerLines
+    lines += moreBrokerLines.map { "  " + $0 }
     lines += [
       "routes:", "  - name: telemetry", "    from: field",
       "    subscribe: [\(filters.map { "\"\($0)\"" }.joined(separator: ", "))]",
@@ -57,6 +62,8 @@ struct GatewayFile {
     lines += ["    to:", "      - name: central", "        broker: central"]
     lines += sinkLines.map { "        " + $0 }
     lines += lastLines
+    lines += moreSinkLines.map { "      " + $0 }
+    lines += moreRouteLines.map { "  " + $0 }
     return lines.joined(separator: "\n") + "\n"
   }
 }

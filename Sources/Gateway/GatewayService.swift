@@ -4,6 +4,7 @@ package import GatewayConfiguration
 import GatewayCore
 import Ingest
 package import Logging
+import Mosquitto
 package import Observability
 import Platform
 import ServiceLifecycle
@@ -87,13 +88,22 @@ package struct GatewayService: Sendable {
         path: ControlSocket.path(dataDirectory: options.dataDirectory), handler: desk,
         logger: logger))
     let links = makeLinks()
+    let used = options.usedBrokers
+    let companions = BrokerCompanions(
+      brokers: used,
+      certificates: CertificateWatch(brokers: used, status: board, logger: logger))
+    services += companions.services(
+      of: options,
+      message: PresenceMessage(
+        gateway: options.gatewayID, version: version, started: Clock.wall()), logger: logger)
     for route in options.routes {
       let handle = RouteHandle(route: route, isDeliverOnly: isDeliverOnly)
       desk.add(handle)
       services.append(
         Pipeline(
-          gateway: options, route: route, links: links, status: board, logger: logger,
-          commits: commits, handle: handle, isDeliverOnly: isDeliverOnly, sabotage: sabotage))
+          gateway: options, route: route, links: links, companions: companions, status: board,
+          logger: logger, commits: commits, handle: handle, isDeliverOnly: isDeliverOnly,
+          sabotage: sabotage))
     }
     if let failures, !isDeliverOnly {
       services.append(FailureReset(commits: commits, failures: failures))
@@ -151,15 +161,23 @@ package struct GatewayService: Sendable {
 extension GatewayService {
   /// Of the runtime, the pages, the control socket and systemd's; an ingest half (journal, wake-up,
   /// connection); a sink (journal, wake-up, connection), and its second reader where it reads out of
-  /// turn. Measured: 28 are enough for one of each, without the last.
-  private static let descriptorCounts = (base: 20, route: 4, sink: 4, besideReader: 1)
+  /// turn; a status topic, and a probe (wake-ups, connection). Measured: 28 are enough for a route
+  /// with one sink and no status topic.
+  private static let descriptorCounts = (
+    base: 20, route: 4, sink: 4, besideReader: 1, status: 5, probe: 4
+  )
 
   /// Files that an agent of this configuration may have open.
   package static func descriptorCount(for options: GatewayOptions) -> Int {
     let counts = descriptorCounts
     let sinks = options.routes.flatMap(\.sinks)
+    let destinations = Set(options.routes.flatMap(\.sinkBrokers))
+    let used = options.usedBrokers
     return counts.base + counts.route * options.routes.count + counts.sink * sinks.count
       + counts.besideReader * sinks.count(where: \.readsOutOfTurn)
+      + counts.status
+      * used.count { $0.statusTopic != nil && destinations.contains($0.name) }
+      + counts.probe * used.count { $0.connection.endpoints.count > 1 }
   }
 
   /// Too few are better told now than by an event loop that traps, or at the first dead letter.
@@ -175,6 +193,14 @@ extension GatewayService {
 /// The agent has ended in order because a command told it to: what started it must not start it
 /// again.
 package struct GatewayStop: Error, Sendable {}
+
+extension GatewayOptions {
+  /// The brokers that a route reads from or delivers to.
+  var usedBrokers: [BrokerOptions] {
+    let names = Set(routes.flatMap { [$0.source] + $0.sinkBrokers })
+    return brokers.filter { names.contains($0.name) }
+  }
+}
 
 /// Why the agent may not start; a sentence that says what to do.
 package struct GatewayError: Error, Sendable, CustomStringConvertible {

@@ -47,6 +47,7 @@ package struct Pipeline: Service {
   let gateway: GatewayOptions
   let route: RouteOptions
   private let links: [String: BrokerLink]
+  private let companions: BrokerCompanions
   let status: any StatusReporting
   let logger: Logger
   private let commits: CommitWatch
@@ -61,8 +62,8 @@ package struct Pipeline: Service {
   /// - Parameter links: of the brokers that something is delivered to, by name.
   package init(
     gateway: GatewayOptions, route: RouteOptions, links: [String: BrokerLink],
-    status: any StatusReporting, logger: Logger, commits: CommitWatch, handle: RouteHandle,
-    isDeliverOnly: Bool, sabotage: Sabotage
+    companions: BrokerCompanions, status: any StatusReporting, logger: Logger,
+    commits: CommitWatch, handle: RouteHandle, isDeliverOnly: Bool, sabotage: Sabotage
   ) {
     self.commits = commits
     self.handle = handle
@@ -70,6 +71,7 @@ package struct Pipeline: Service {
     self.gateway = gateway
     self.route = route
     self.links = links
+    self.companions = companions
     self.status = status
     var logger = logger
     logger[metadataKey: "route"] = "\(route.name)"
@@ -244,16 +246,19 @@ package struct Pipeline: Service {
     let connection = route.ingest.connection
     var clean = connection
     clean.cleanStart = true
-
+    let onVerified = companions.certificates.observer(of: route.source)
     var loop = IngestLoop<MosquittoClient<Intake>>(
       options: route.ingest, intake: intake, control: shared.control, wakeUp: journal.writerWakeUp,
       subscriptions: SubscriptionMemory(path: subscriptionPath), stage: ingestStage,
       status: status, metrics: IngestMetrics(route: route.name), logger: logger,
-      sabotage: sabotage,
-      makeCleanConnection: { [clean] intake in
-        MosquittoClient(options: clean, handler: intake, logger: logger)
+      sabotage: sabotage, failback: companions.failback(of: route.source),
+      makeCleanConnection: { [clean, logger] intake in
+        MosquittoClient(options: clean, handler: intake, logger: logger, onVerified: onVerified)
       }
-    ) { intake in MosquittoClient(options: connection, handler: intake, logger: logger) }
+    ) { [logger] intake in
+      MosquittoClient(
+        options: connection, handler: intake, logger: logger, onVerified: onVerified)
+    }
     do {
       try loop.run()
       // The sinks have ended before; after an error they may not have, and the file is left as a
@@ -309,15 +314,18 @@ package struct Pipeline: Service {
     var logger = logger
     logger[metadataKey: "sink"] = "\(sink.name)"
     let connection = sink.connection
+    let broker = route.sinkBrokers[index]
+    let onVerified = companions.certificates.observer(of: broker)
     var loop = SinkLoop<MosquittoClient<SinkInbox>>(
       options: sink, route: identity, sink: index, journal: journal,
       batcher: try makeBatcher(isBeside: false), control: opened.sinks[index],
       deadLetters: opened.deadLetters, stage: stage(of: sink),
       status: status, metrics: UpstreamMetrics(route: route.name, sink: sink.name), logger: logger,
-      link: links[route.sinkBrokers[index]] ?? .unlimited(),
+      link: links[broker] ?? .unlimited(), failback: companions.failback(of: broker),
       makeBatcher: { () throws(JournalError) in try makeBatcher(isBeside: true) },
       makeConnection: { [logger] inbox in
-        MosquittoClient(options: connection, handler: inbox, logger: logger)
+        MosquittoClient(
+          options: connection, handler: inbox, logger: logger, onVerified: onVerified)
       })
     try loop.run()
   }

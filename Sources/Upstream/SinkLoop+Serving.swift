@@ -29,7 +29,11 @@ extension SinkLoop where Connection: ~Copyable {
     while isWanted {
       var timeout = turn
       try advance(&session, &connection)
-      if session.isLive { timeout = min(timeout, try fillAndSend(&connection)) }
+      if shouldReturn() {
+        if isSettled { return .returning }
+      } else if session.isLive {
+        timeout = min(timeout, try fillAndSend(&connection))
+      }
       if connection.wantsWrite { try connection.flush() }
       let now = Clock.monotonic()
       shaper.turned(
@@ -49,6 +53,24 @@ extension SinkLoop where Connection: ~Copyable {
       if ready.socketReadable { try readAnswers(&connection) }
     }
     return .finished
+  }
+
+  /// Whether this connection sends no more and goes back to the first endpoint.
+  private mutating func shouldReturn() -> Bool {
+    if returningSince != nil { return true }
+    guard let failback, let liveSince, failback.shouldReturn(from: endpoint, since: liveSince)
+    else { return false }
+    returningSince = Clock.monotonic()
+    logger.notice(
+      "the first endpoint accepts again, going back",
+      metadata: ["broker.endpoint": "\(options.connection.endpoints[0])"])
+    return true
+  }
+
+  /// Whether nothing is in flight any more, or was for too long.
+  private var isSettled: Bool {
+    lanes.outstandingCount == 0
+      || returningSince.map { Clock.monotonic().since($0) > Self.returnPatience } ?? true
   }
 
   private mutating func advance(
@@ -96,6 +118,7 @@ extension SinkLoop where Connection: ~Copyable {
   private mutating func becomeLive(_ acknowledgement: ConnectAcknowledgement) throws {
     attempt = 0
     liveSince = Clock.monotonic()
+    failback?.entered(endpoint: endpoint)
     outstandingMax = max(1, Int(acknowledgement.receiveMaximum))
     for lane in Lanes.Name.allCases {
       lanes[lane].window.connected(outstandingMax: outstandingMax)
@@ -115,6 +138,12 @@ extension SinkLoop where Connection: ~Copyable {
         "journal.acknowledged": "\(journal.acknowledged(sink))",
         "journal.committed": "\(journal.committed)",
       ])
+    guard options.connection.protocolVersion == .v311 else { return }
+    logger.notice(
+      """
+      MQTT 3.1.1 is weaker: the broker cannot refuse a publish, so what its access rules or limits \
+      stop, and what nobody subscribes to, counts as accepted
+      """)
   }
 
   /// What was encoded to other limits is built again.

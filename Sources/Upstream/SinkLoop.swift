@@ -2,7 +2,7 @@ package import Batching
 import CoreMetrics
 package import GatewayCore
 package import Logging
-import Mosquitto
+package import Mosquitto
 import Platform
 package import RingJournal
 
@@ -23,12 +23,16 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
   /// Why a connection ended.
   enum End {
     case lost(MosquittoError)
+    /// Back to the first endpoint, which accepts again.
+    case returning
     case finished
   }
 
   static var idleTurn: Duration { .seconds(1) }
   /// A connection that lasted so long was a good one: the next failure starts from a short pause.
   private static var stableAfter: Duration { .seconds(10) }
+  /// How long a return to the first endpoint waits for answers; what has none is sent again there.
+  static var returnPatience: Duration { .seconds(10) }
   /// Bytes of an MQTT PUBLISH besides topic, properties and payload, rounded up.
   static var packetOverheadByteCount: Int { 16 }
 
@@ -44,6 +48,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
   let metrics: UpstreamMetrics
   let logger: Logger
   let inbox: SinkInbox
+  let failback: Failback?
   let makeConnection: MakeOutboundConnection<Connection>
   let makeBatcher: MakeBesideBatcher
   var lanes: Lanes
@@ -54,6 +59,10 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
   var shaper: SinkShaper
   var backoff: Backoff
   var attempt = 0
+  /// The endpoint of this connection.
+  var endpoint = 0
+  /// Since when this connection wants to go back to the first endpoint.
+  var returningSince: MonotonicTime?
   var lastReported: MosquittoError.Code?
   /// Since when this connection is accepted.
   var liveSince: MonotonicTime?
@@ -75,13 +84,14 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
   ///   - sink: which of the journal's cursors is ours.
   ///   - link: shared with the other sinks that deliver to the same broker.
   ///   - backoff: the pauses before another connection, and after a refusal.
+  ///   - failback: of the broker, where it has several endpoints.
   ///   - makeBatcher: another batcher of the same records, for what is sent out of turn.
   ///   - makeConnection: a fresh handle that delivers to the inbox; called for each connection.
   package init(
     options: SinkOptions, route: RouteIdentity, sink: Int, journal: JournalState,
     batcher: consuming Batcher, control: SinkControl, deadLetters: DeadLetterStore,
     stage: StageName, status: any StatusReporting, metrics: UpstreamMetrics, logger: Logger,
-    link: BrokerLink = .unlimited(), backoff: Backoff = Backoff(),
+    link: BrokerLink = .unlimited(), backoff: Backoff = Backoff(), failback: Failback? = nil,
     makeBatcher: @escaping MakeBesideBatcher,
     makeConnection: @escaping MakeOutboundConnection<Connection>
   ) {
@@ -97,6 +107,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     self.metrics = metrics
     self.logger = logger
     self.inbox = SinkInbox()
+    self.failback = failback
     self.makeConnection = makeConnection
     self.makeBatcher = makeBatcher
     self.backoff = backoff
@@ -144,10 +155,11 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
 
   private mutating func connectAndServe() throws(JournalError) {
     let endpoints = options.connection.endpoints
-    let endpoint = attempt % endpoints.count
+    endpoint = attempt % endpoints.count
     attempt += 1
     status.report(stage, StageState(.connecting, "\(endpoints[endpoint])"))
     liveSince = nil
+    returningSince = nil
     inbox.beginConnection()
     shaper.connecting()
     var end: End
@@ -155,12 +167,13 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
       var connection = try makeConnection(inbox)
       try connection.connect(endpoint: endpoint)
       end = try serveParkingJournalFailure(&connection)
-      if case .finished = end { try connection.disconnect() }
+      if case .lost = end {} else { try connection.disconnect() }
     } catch {
       end = .lost(error.naming(endpoints[endpoint]))
     }
     metrics.connected.record(0)
     shaper.disconnected(now: Clock.monotonic())
+    if liveSince != nil { failback?.left(endpoint: endpoint) }
     if let failure { throw failure }
     try noteLostConnection()
     if let liveSince, Clock.monotonic().since(liveSince) >= Self.stableAfter {

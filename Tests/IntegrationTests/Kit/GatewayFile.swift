@@ -9,6 +9,9 @@ struct GatewayFile {
   var centralLines: [String] = []
   /// Further brokers.
   var brokerLines: [String] = []
+  /// `status_topic` of the central broker; nil leaves the default. Most tests look at the sink's
+  /// connection and want no other.
+  var statusTopic: String? = "none"
   var filters = ["pumps/+/metrics"]
   /// Of the route, beside journal and destination.
   var routeLines: [String] = []
@@ -51,6 +54,7 @@ struct GatewayFile {
     ]
     lines += fieldLines.map { "    " + $0 }
     lines += ["  central:", "    url: \(central)"] + centralLines.map { "    " + $0 }
+    if let statusTopic { lines.append("    status_topic: \(statusTopic)") }
     lines += brokerLines
     lines += moreBrokerLines.map { "  " + $0 }
     lines += [

@@ -160,9 +160,9 @@ package struct GatewayService: Sendable {
 
 extension GatewayService {
   /// Of the runtime, the pages, the control socket and systemd's; an ingest half (journal, wake-up,
-  /// connection); a sink (journal, wake-up, connection), and its second reader where it reads out of
-  /// turn; a status topic, and a probe (wake-ups, connection). Measured: 28 are enough for a route
-  /// with one sink and no status topic.
+  /// connection); a sink (journal, wake-up, connection), and its second reader where it reads out
+  /// of turn; a status topic, and a probe (wake-ups, connection). Measured: 28 are enough for a
+  /// route with one sink and no status topic.
   private static let descriptorCounts = (
     base: 20, route: 4, sink: 4, besideReader: 1, status: 5, probe: 4
   )

@@ -41,10 +41,6 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   /// Reads before the loop looks at its clock again, whatever they bring.
   private static var readsPerTurnMax: Int { 4096 }
   static var subscribeTimeout: Duration { .seconds(30) }
-  /// Before it goes back to the first endpoint the loop takes what still comes: until nothing came
-  /// for so long, or for so long in all.
-  private static var returnQuiet: Duration { .seconds(1) }
-  private static var returnPatience: Duration { .seconds(10) }
 
   let options: IngestOptions
   let intake: Intake
@@ -55,7 +51,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   let metrics: IngestMetrics
   let logger: Logger
   private let sabotage: Sabotage
-  private let failback: Failback?
+  let failback: Failback?
   private let makeConnection: MakeInboundConnection<Connection>
   private let makeCleanConnection: MakeInboundConnection<Connection>?
   /// This connection's new session has been told of.
@@ -70,13 +66,13 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   /// The session expiry of the last connection.
   private var expiryGranted: Duration?
   /// The endpoint of this connection.
-  private var endpoint = 0
+  var endpoint = 0
   /// Since when this connection wants to go back to the first endpoint.
-  private var returningSince: MonotonicTime?
-  private var lastReceipt = MonotonicTime(nanoseconds: 0)
+  var returningSince: MonotonicTime?
+  var lastReceipt = MonotonicTime(nanoseconds: 0)
   private var lastReported: MosquittoError.Code?
   /// Since when this connection has its subscription.
-  private var liveSince: MonotonicTime?
+  var liveSince: MonotonicTime?
   /// When the last commit of this loop began.
   private var lastCommit: MonotonicTime?
   var lastMisc = MonotonicTime(nanoseconds: 0)
@@ -443,31 +439,6 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     return .ringFull
   }
 
-  /// Whether to leave for the first endpoint now, while nothing is held. What this broker keeps
-  /// for us beyond that waits in its session.
-  private mutating func shouldReturn(now: MonotonicTime) -> Bool {
-    guard let failback, let liveSince, failback.shouldReturn(from: endpoint, since: liveSince)
-    else { return false }
-    if let returningSince {
-      return now.since(lastReceipt) >= Self.returnQuiet
-        || now.since(returningSince) >= Self.returnPatience
-    }
-    returningSince = now
-    lastReceipt = now
-    logger.notice(
-      "the first endpoint accepts again, going back",
-      metadata: ["broker.endpoint": "\(options.connection.endpoints[0])"])
-    return false
-  }
-
-  func connectionGone() -> MosquittoError {
-    MosquittoError(
-      intake.disconnectReason == nil ? .connectionLost : .disconnectedByBroker,
-      reason: intake.disconnectReason, endpoint: nil,
-      detail: intake.disconnectReason.map { "the broker disconnected: \($0)" }
-        ?? "connection lost")
-  }
-
   // MARK: - Session
 
   /// Where the subscription of this connection stands.
@@ -605,12 +576,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     logger.notice(
       "receiving from the field broker",
       metadata: ["mqtt.filters": "\(session.wanted.map(\.filter).joined(separator: " "))"])
-    guard options.connection.protocolVersion == .v311 else { return }
-    logger.notice(
-      """
-      MQTT 3.1.1 is weaker: the broker alone decides how many messages are in flight, which bounds \
-      a group commit, and how long it keeps our session, and tells neither
-      """)
+    tellWeakerVersion()
   }
 
   /// What the session at the broker holds from now on.

@@ -75,7 +75,9 @@ extension SinkLoop where Connection: ~Copyable {
     Failpoint.upstreamBeforeCursor.reach()
     journal.acknowledge(sink, through: sequence)
     Failpoint.upstreamAfterCursor.reach()
-    metrics.acknowledgedSequence.record(Int64(clamping: sequence.rawValue))
+    // What was accepted beyond it may adjoin now.
+    let reached = journal.acknowledged(sink)
+    metrics.acknowledgedSequence.record(Int64(clamping: reached.rawValue))
   }
 
   /// A record the centre refuses for good: durable here first, then passed over there.

@@ -2,8 +2,8 @@ import GatewayConfiguration
 import GatewayCore
 import Platform
 
-/// Looks at the certificate files now and then, for who asks: they end while the agent runs, and are
-/// replaced while it runs. `CertificateWatch` is what warns by itself.
+/// Looks at the certificate files now and then, for who asks: they end while the agent runs, and
+/// are replaced while it runs. `CertificateWatch` is what warns by itself.
 struct CertificateReview {
   private static let lookEvery: Duration = .seconds(3600)
 

@@ -10,8 +10,8 @@ final class Deliveries: Sendable {
   struct Contents: Sendable {
     var envelopes: [Envelope] = []
     var undecodable: [String] = []
-    /// With `format: raw`: topic and payload of each message.
-    var raw: [(topic: String, payload: [UInt8])] = []
+    /// With `format: raw`: each message.
+    var raw: [RawMessage] = []
 
     var events: [Event] { envelopes.flatMap(\.events) }
     var gaps: [Gap] { envelopes.flatMap(\.gaps) }
@@ -34,9 +34,9 @@ final class Deliveries: Sendable {
     observer = try CentralObserver(
       endpoint: endpoint, clientID: clientID, filters: [filter],
       protocolVersion: protocolVersion
-    ) { topic, payload in
+    ) { header, topic, payload, properties in
       if isRaw {
-        let message = (String(decoding: topic), Array(copying: payload))
+        let message = RawMessage(header, topic, payload, properties)
         box.contents.withLock { $0.raw.append(message) }
         return
       }

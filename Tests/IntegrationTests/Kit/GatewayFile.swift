@@ -25,6 +25,8 @@ struct GatewayFile {
   var moreBrokerLines: [String] = []
   var moreSinkLines: [String] = []
   var moreRouteLines: [String] = []
+  /// More routes, each beginning with `- name: …`, indented as they are to be under `routes`.
+  var moreRoutes: [String] = []
 
   init(fieldPort: UInt16, centralPort: UInt16) {
     field = "mqtt://127.0.0.1:\(fieldPort)"
@@ -68,6 +70,7 @@ struct GatewayFile {
     lines += lastLines
     lines += moreSinkLines.map { "      " + $0 }
     lines += moreRouteLines.map { "  " + $0 }
+    lines += moreRoutes.map { "  " + $0 }
     return lines.joined(separator: "\n") + "\n"
   }
 }

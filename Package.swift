@@ -161,10 +161,9 @@ let package = Package(
       "Gateway",
       [
         "GatewayConfiguration", "GatewayCore", "Mosquitto", "Observability", "Platform",
-        "TestSupport", logging,
+        "RingJournal", "TestSupport", "Upstream", logging,
       ]),
     tests("PumpTelemetry", ["GatewayCore", "JSONScanning"]),
-    tests("Gateway", ["GatewayCore", "Platform", "RingJournal", "Upstream"]),
     tests("Control", ["GatewayCore", "Platform", logging, lifecycle, lifecycleTestKit]),
     tests(
       "Ingest",

@@ -222,10 +222,7 @@ enum EffectiveConfiguration {
         section.line("max_delay", Quantity.text(sink.batch.delayMax))
       }
     case .raw:
-      section.section("topic_map") { section in
-        section.line("remove_prefix", quoting: sink.topicMap.removePrefix)
-        section.line("add_prefix", quoting: sink.topicMap.addPrefix)
-      }
+      section.section("topic_map") { write(sink.topicMap, &$0) }
     }
     section.line("compression", sink.batch.compression.rawValue)
     if sink.batch.compression == .zstd {
@@ -269,6 +266,22 @@ extension EffectiveConfiguration {
       section.line("rate", "\(limit.amountText(limit.perSecond))/s")
       section.line("burst", limit.amountText(limit.burst))
       section.line("applies_to", limit.scope.rawValue)
+    }
+  }
+
+  private static func write(_ map: TopicMap, _ section: inout YAMLWriter) {
+    guard !map.rules.isEmpty else {
+      section.line("remove_prefix", quoting: map.removePrefix)
+      section.line("add_prefix", quoting: map.addPrefix)
+      return
+    }
+    section.section("rules") { list in
+      for rule in map.rules {
+        list.element { element in
+          element.line("from", quoting: rule.source)
+          element.line("to", quoting: rule.target)
+        }
+      }
     }
   }
 }

@@ -77,21 +77,3 @@ package struct LoggingOptions: Sendable, Hashable {
 
   package init() {}
 }
-
-/// Values that the schema knows and this version of the program cannot honour: refused, not
-/// ignored.
-package struct Availability: Sendable, Hashable {
-  /// Routes that read from a broker another route delivers batches to: what comes back are
-  /// commands.
-  package var commandRoutes: Bool
-  /// `dead_letter.topic`.
-  package var deadLetterTopic: Bool
-
-  package static let thisVersion = Availability(all: false)
-  package static let everything = Availability(all: true)
-
-  private init(all available: Bool) {
-    commandRoutes = available
-    deadLetterTopic = available
-  }
-}

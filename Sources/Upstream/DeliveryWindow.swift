@@ -142,7 +142,7 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
   package subscript(index: Int) -> Item { slots[index].item }
   package func range(at index: Int) -> SequenceRange { slots[index].range }
 
-  private var hasRoom: Bool {
+  package var hasRoom: Bool {
     slots.count < unacceptedMax && slots.count { !isLight($0) } < slotCountMax
   }
 
@@ -161,6 +161,23 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
         item: item, range: range, recordCount: recordCount, byteCount: byteCount, state: .waiting))
     guard let word else { return Outcome() }
     acceptCovered(by: word)
+    return popAccepted()
+  }
+
+  /// The item whose publish has this mid.
+  package func item(sentAs mid: Int32) -> Item? { slots.first { $0.isSent(mid: mid) }?.item }
+
+  /// Sends `item` instead of what waits at `index`; it accounts for the same sequences.
+  package mutating func replace(_ index: Int, by item: Item) {
+    precondition(slots[index].state == .waiting, "only what waits can be replaced")
+    slots[index].item = item
+  }
+
+  /// What waits at `index` needs no sending: its sequences are accounted for elsewhere, as `item`
+  /// says. A new connection makes it wait again, and the owner resolves it again.
+  package mutating func resolve(_ index: Int, by item: Item) -> Outcome {
+    replace(index, by: item)
+    slots[index].state = .accepted
     return popAccepted()
   }
 

@@ -8,6 +8,9 @@ struct Lane: ~Copyable {
   var window: DeliveryWindow<Batch>
   /// Everything through here has been sent at least once: what is sent again is counted.
   var sentThrough: Sequence
+  /// What the window has given for accepted, from where the lane began; what the journal is told
+  /// waits for dead letters, too.
+  var acceptedThrough: Sequence
 }
 
 /// The streams of one sink. They share its connection and what may be outstanding there.
@@ -41,10 +44,14 @@ struct Lanes: ~Copyable {
     inFlightMax = options.inFlightMax
     main = Lane(
       batcher: batcher, window: window(options.inFlightMax, options.acceptance),
-      sentThrough: cursor)
-    live = Lane(batcher: nil, window: window(options.inFlightMax, .broker), sentThrough: cursor)
+      sentThrough: cursor, acceptedThrough: cursor)
+    live = Lane(
+      batcher: nil, window: window(options.inFlightMax, .broker), sentThrough: cursor,
+      acceptedThrough: cursor)
     let resendMax = min(options.inFlightMax, Lanes.resendInFlightMax)
-    resend = Lane(batcher: nil, window: window(resendMax, .broker), sentThrough: cursor)
+    resend = Lane(
+      batcher: nil, window: window(resendMax, .broker), sentThrough: cursor,
+      acceptedThrough: cursor)
   }
 
   subscript(name: Name) -> Lane {
@@ -83,6 +90,12 @@ struct Lanes: ~Copyable {
 
   var outstandingCount: Int {
     main.window.outstandingCount + live.window.outstandingCount + resend.window.outstandingCount
+  }
+
+  /// What has this mid, in whichever of them.
+  func item(sentAs mid: Int32) -> Batch? {
+    main.window.item(sentAs: mid) ?? live.window.item(sentAs: mid)
+      ?? resend.window.item(sentAs: mid)
   }
 
   /// When the first of them must be asked again even if nothing arrives.

@@ -84,7 +84,8 @@ extension SinkLoop where Connection: ~Copyable {
     }
     try handle(lanes.main.window.consumerSaid(word, now: now), of: .main)
     consumer.plan.consumerMisses(
-      message.missing, held: lanes.main.window.heldRuns, cursor: journal.acknowledged(sink))
+      message.missing, held: lanes.main.window.heldRuns,
+      cursor: max(journal.acknowledged(sink), lanes.main.acceptedThrough))
   }
 
   private mutating func complain(_ verdict: AcceptanceVerdict, _ reason: String) {

@@ -19,6 +19,7 @@ extension SinkLoop where Connection: ~Copyable {
   mutating func arrangeLanes() throws(JournalError) {
     let intervals = journal.acceptedIntervals(sink)
     guard options.drain == .liveFirst || !intervals.isEmpty || liveFront != nil else { return }
+    noteSentAhead()
     _ = lanes.main.window.forget()
     _ = lanes.live.window.forget()
     let cursor = journal.acknowledged(sink)
@@ -46,6 +47,7 @@ extension SinkLoop where Connection: ~Copyable {
     }
     lanes.live.batcher?.release(from: front)
     lanes.live.sentThrough = max(lanes.live.sentThrough, front.previous)
+    lanes.live.acceptedThrough = front.previous
     lanes.share()
     confineBacklog()
     logger.notice(
@@ -63,8 +65,10 @@ extension SinkLoop where Connection: ~Copyable {
     guard liveFront != nil else { return [try fillAndSend(from: .main, &connection)] }
     let live = try fillAndSend(from: .live, &connection)
     var backlog = try fillAndSend(from: .main, &connection)
+    // A hole whose dead letters have no answer yet is delivered, and not to be read again.
     while let front = liveFront, lanes.main.window.isEmpty,
-      lanes.main.batcher?.isExhausted ?? true
+      lanes.main.batcher?.isExhausted ?? true,
+      lanes.main.acceptedThrough <= journal.acknowledged(sink)
     {
       if journal.acknowledged(sink).next == front {
         liveFront = nil
@@ -77,6 +81,14 @@ extension SinkLoop where Connection: ~Copyable {
       backlog = try fillAndSend(from: .main, &connection)
     }
     return [live, backlog]
+  }
+
+  /// What was sent ahead and is not accepted becomes backlog: it still counts as sent.
+  private mutating func noteSentAhead() {
+    guard let first = liveFront, first <= lanes.live.sentThrough else { return }
+    sentAhead = SequenceRange(
+      min(first, sentAhead?.first ?? first),
+      max(lanes.live.sentThrough, sentAhead?.last ?? lanes.live.sentThrough))
   }
 
   /// The main lane works on the hole at the cursor.

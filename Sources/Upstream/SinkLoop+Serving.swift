@@ -39,7 +39,7 @@ extension SinkLoop where Connection: ~Copyable {
       shaper.turned(
         socket: connection.socket, wantsWrite: connection.wantsWrite,
         committed: journal.committed, now: now)
-      if shaper.mustLeave(outstandingCount: lanes.outstandingCount, now: now) { break }
+      if shaper.mustLeave(outstandingCount: outstandingCount, now: now) { break }
       if now.since(lastMisc) >= .seconds(1) {
         lastMisc = now
         try connection.misc()
@@ -69,7 +69,7 @@ extension SinkLoop where Connection: ~Copyable {
 
   /// Whether nothing is in flight any more, or was for too long.
   private var isSettled: Bool {
-    lanes.outstandingCount == 0
+    outstandingCount == 0
       || returningSince.map { Clock.monotonic().since($0) > Self.returnPatience } ?? true
   }
 
@@ -186,14 +186,34 @@ extension SinkLoop where Connection: ~Copyable {
     packetByteCountMax.map { max(1, $0 - options.topic.utf8.count - 512) }
   }
 
+  /// Publishes that have no answer, letters included.
+  private var outstandingCount: Int { lanes.outstandingCount + post.outstandingCount }
+
+  /// Publishes the dead letters that may leave now.
+  private mutating func publishLetters(_ connection: inout Connection) throws {
+    try post.publish(
+      over: &connection, from: &lanes.main.batcher, shaper: &shaper,
+      limits: DeadLetterPost.Limits(
+        packetByteCountMax: packetByteCountMax,
+        outstandingMax: max(0, outstandingMax - lanes.outstandingCount),
+        committed: journal.committed),
+      now: Clock.monotonic())
+    // A letter that came to nothing holds back nothing.
+    tellAccepted()
+  }
+
   /// Performs the windows' steps until all of them wait.
   /// - Returns: how long at most until they want to be asked again.
   private mutating func fillAndSend(_ connection: inout Connection) throws -> Duration {
+    try publishLetters(&connection)
     var wake = try fillAndSendInTurn(&connection)
     if options.acceptance == .hub {
       wake.append(try resend(&connection))
       wake.append(askConsumer())
     }
+    // Those that have turned up in between.
+    try publishLetters(&connection)
+    wake.append(post.wakeUp)
     wake.append(lanes.answerDeadline)
     guard let next = wake.compactMap({ $0 }).min() else { return Self.idleTurn }
     return max(.zero, min(Self.idleTurn, next.since(Clock.monotonic())))
@@ -208,24 +228,24 @@ extension SinkLoop where Connection: ~Copyable {
     while true {
       let now = Clock.monotonic()
       switch lanes[lane].window.nextStep(now: now) {
+      case .fill where post.isFull: return post.wakeUp
       case .fill:
         switch try lanes[lane].batcher?.next(now: now, closing: closing) ?? .idle {
-        case .batch(let batch):
-          let outcome = lanes[lane].window.add(
-            batch, range: batch.range, recordCount: batch.divisibleCount,
-            byteCount: batch.byteCount)
-          try handle(outcome, of: lane)
+        case .batch(let batch): try add(batch, to: lane)
+        case .expired(let range, let epoch): try keep(range, epoch, of: lane)
         case .wait(let until): return until
         case .idle: return nil
         }
       case .send(let index):
+        if try settleUnsent(index, of: lane, now: now) { continue }
         // The other lanes' publishes count as well.
-        guard lanes.outstandingCount < publishMax else { return nil }
+        guard outstandingCount < publishMax else { return nil }
         let batch = lanes[lane].window[index]
         if let until = shaper.hold(
           batch, topic: topic(of: batch), committed: journal.committed, now: now)
         {
-          return until
+          // It may expire while it is held.
+          return batch.deadline.map { min($0, until) } ?? until
         }
         try send(index, of: lane, &connection, now: now)
       case .wait(let until): return until
@@ -235,6 +255,27 @@ extension SinkLoop where Connection: ~Copyable {
           detail: "a publish stayed without PUBACK for \(options.answerTimeout)")
       }
     }
+  }
+
+  /// What waits at `index` may be of a kind that is not sent, or not any more.
+  /// - Returns: whether that was so; then the window is to be asked again.
+  private mutating func settleUnsent(
+    _ index: Int, of lane: Lanes.Name, now: MonotonicTime
+  ) throws(JournalError) -> Bool {
+    let batch = lanes[lane].window[index]
+    switch batch.destination {
+    case .kept: try handle(lanes[lane].window.resolve(index, by: batch), of: lane)
+    case .unmapped(let topic):
+      logger.error(
+        "topic_map has no topic for a record",
+        metadata: ["mqtt.topic": "\(topic)", "journal.sequence": "\(batch.range.last)"])
+      try handle(
+        lanes[lane].window.undeliverable(index, .topicNameInvalid, now: now), of: lane)
+    case .batches, .topic, .notices:
+      guard let deadline = batch.deadline, now >= deadline else { return false }
+      try expire(index, of: lane)
+    }
+    return true
   }
 
   private mutating func send(
@@ -250,7 +291,7 @@ extension SinkLoop where Connection: ~Copyable {
     }
     let mid: Int32
     do throws(MosquittoError) {
-      mid = try publish(batch, topic, &connection)
+      mid = try publish(batch, topic, &connection, now: now)
     } catch {
       // The library refused this one message and the connection stands: sending it again would be
       // refused again.
@@ -278,9 +319,9 @@ extension SinkLoop where Connection: ~Copyable {
 
   /// A broker without retained messages gets them as ordinary ones: that is less, but not nothing.
   private func publish(
-    _ batch: Batch, _ topic: String, _ connection: inout Connection
+    _ batch: Batch, _ topic: String, _ connection: inout Connection, now: MonotonicTime
   ) throws(MosquittoError) -> Int32 {
-    let properties = PublishProperties(wireEncoding: batch.properties)
+    let properties = PublishProperties(wireEncoding: batch.properties(at: now))
     do throws(MosquittoError) {
       return try connection.publish(
         topic: topic, payload: batch.bytes.span, quality: .atLeastOnce, retain: batch.isRetained,
@@ -299,7 +340,9 @@ extension SinkLoop where Connection: ~Copyable {
     switch batch.destination {
     case .batches: options.topic
     case .topic(let topic): topic
+    case .notices(.deadLetter) where options.deadLetterTopic != nil: options.deadLetterTopic ?? ""
     case .notices(let notice): "penstock/v1/\(route.gateway)/\(route.name)/\(notice.rawValue)"
+    case .kept, .unmapped: preconditionFailure("this is not published")
     }
   }
 
@@ -319,16 +362,18 @@ extension SinkLoop where Connection: ~Copyable {
     }
     let now = Clock.monotonic()
     for answer in inbox.answers {
-      if case .refused = PublishVerdict(
-        answer.reason, acceptsNoSubscriber: options.acceptsNoSubscriber)
-      {
-        metrics.refused(answer.reason)
+      if post.answered(mid: answer.mid, reason: answer.reason, now: now) {
+        tellAccepted()
+        continue
+      }
+      let reason = reasonThatCounts(answer.reason, mid: answer.mid)
+      if case .refused = PublishVerdict(reason, acceptsNoSubscriber: options.acceptsNoSubscriber) {
+        metrics.refused(reason)
       } else {
         quicken()
       }
       for lane in Lanes.Name.allCases where lanes[lane].window.awaitsAnswer(mid: answer.mid) {
-        let outcome = lanes[lane].window.answered(
-          mid: answer.mid, reason: answer.reason, now: now)
+        let outcome = lanes[lane].window.answered(mid: answer.mid, reason: reason, now: now)
         try handle(outcome, of: lane)
       }
     }
@@ -336,6 +381,22 @@ extension SinkLoop where Connection: ~Copyable {
     try hearConsumer(now: now)
     if let lost { throw lost }
     if connection.socket == nil { throw connectionGone() }
+  }
+
+  /// "No subscriber" is no refusal of a retained message, which the broker keeps for whoever comes,
+  /// nor of a notice: what it tells is counted and logged here, and records must not wait until
+  /// somebody listens to it.
+  private func reasonThatCounts(_ reason: ReasonCode, mid: Int32) -> ReasonCode {
+    guard reason == .noMatchingSubscribers, let batch = lanes.item(sentAs: mid) else {
+      return reason
+    }
+    if case .notices = batch.destination {
+      logger.notice(
+        "nobody subscribes to the notices of this route",
+        metadata: ["mqtt.topic": "\(topic(of: batch))", "journal.sequences": "\(batch.range)"])
+      return .success
+    }
+    return batch.isRetained ? .success : reason
   }
 
   private func connectionGone() -> MosquittoError {

@@ -52,6 +52,8 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
   let makeConnection: MakeOutboundConnection<Connection>
   let makeBatcher: MakeBesideBatcher
   var lanes: Lanes
+  /// The cursor waits for its letters, too.
+  var post: DeadLetterPost
   /// `accept: hub`.
   var consumer: ConsumerState
   /// What the live lane has not got accepted yet begins here. Nil: there is no live lane.
@@ -78,6 +80,10 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
   var outstandingMax = 1
   /// Nothing beyond this has been sent.
   var sentThrough: Sequence
+  /// Between the first and the last that was sent ahead of a backlog and is a part of it now.
+  var sentAhead: SequenceRange?
+  /// Beyond the cursor: expired and in the dead letter file already, should it be read again.
+  var keptAhead: [SequenceRange] = []
   var lastMisc = MonotonicTime(nanoseconds: 0)
 
   /// - Parameters:
@@ -115,6 +121,9 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     shaper = SinkShaper(
       options: options, link: link, committed: journal.committed, wakeUp: wakeUp, metrics: metrics)
     consumer = ConsumerState(options: options)
+    post = DeadLetterPost(
+      topic: options.deadLetterTopic, sink: options.name, route: route,
+      journal: journal.identity.id, metrics: metrics, logger: logger)
     lanes = Lanes(
       main: batcher, cursor: journal.acknowledged(sink), options: options, backoff: backoff)
   }
@@ -125,7 +134,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     while isWanted {
       if let closure = shaper.closure(now: Clock.monotonic()) {
         if isDraining { break }
-        rest(closure)
+        try rest(closure)
       } else {
         try connectAndServe()
       }
@@ -172,6 +181,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
       end = .lost(error.naming(endpoints[endpoint]))
     }
     metrics.connected.record(0)
+    post.connectionLost()
     shaper.disconnected(now: Clock.monotonic())
     if liveSince != nil { failback?.left(endpoint: endpoint) }
     if let failure { throw failure }
@@ -180,7 +190,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
       backoff.succeeded()
       lastReported = nil
     }
-    if case .lost(let error) = end { waitAfter(error) }
+    if case .lost(let error) = end { try waitAfter(error) }
   }
 
   /// Of all that is out, only the largest can have been too large.
@@ -214,7 +224,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     }
   }
 
-  private mutating func waitAfter(_ error: MosquittoError) {
+  private mutating func waitAfter(_ error: MosquittoError) throws(JournalError) {
     let pause = backoff.next()
     metrics.reconnects.increment()
     let metadata: Logger.Metadata = [
@@ -229,13 +239,13 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     status.report(stage, StageState(.reconnecting, "\(error)"))
     let until = Clock.monotonic() + pause
     while isWanted, Clock.monotonic() < until {
-      turnWithoutConnection(atMost: until.since(Clock.monotonic()))
+      try turnWithoutConnection(atMost: until.since(Clock.monotonic()))
     }
   }
 
   /// Stays disconnected until the link is open. What was encoded is let go, because it may expire;
   /// what the broker has and the consumer has not accepted yet stays known.
-  private mutating func rest(_ closure: LinkClosure) {
+  private mutating func rest(_ closure: LinkClosure) throws(JournalError) {
     if options.acceptance == .broker {
       for lane in Lanes.Name.allCases {
         if let first = lanes[lane].window.forget() { lanes[lane].batcher?.rewind(to: first) }
@@ -247,14 +257,15 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
       if now != told { status.report(stage, now.state) }
       if now.reason != told?.reason { metrics.closed(now.reason) }
       told = now
-      turnWithoutConnection(atMost: turn)
+      try turnWithoutConnection(atMost: turn)
     }
     metrics.closed(nil)
   }
 
-  private func turnWithoutConnection(atMost limit: Duration) {
+  private mutating func turnWithoutConnection(atMost limit: Duration) throws(JournalError) {
     let ready = Poll.wait(socket: nil, wakeUp: wakeUp, timeout: min(turn, limit))
     if ready.wokenUp { wakeUp.clear() }
     status.progress(stage)
+    try keepExpired()
   }
 }

@@ -143,7 +143,7 @@ private struct Reference {
     let plain = try parse(reference.lines.joined(separator: "\n")).options
     for example in examples {
       let text = reference.with(example: example)
-      let options = try parse(text, file: "penstock.yaml", availability: .everything).options
+      let options = try parse(text, file: "penstock.yaml").options
       #expect(options != plain, "the example in line \(example.lowerBound + 1) says nothing")
     }
   }
@@ -164,7 +164,7 @@ private struct Reference {
     let findings = Findings(file: "penstock.yaml")
     _ = ConfigurationDraft(
       Array(reference.withDefaults.utf8).span, findings: findings,
-      surroundings: sampleSurroundings, availability: .everything)
+      surroundings: sampleSurroundings)
     let schema = Set(findings.schemaKeys.map(normalised))
     #expect(schema.count > 55)
     #expect(schema.subtracting(documented) == [])

@@ -22,7 +22,7 @@ package final class ControlDesk: ControlHandler {
   private let logger: Logger
   private let routes = Mutex<[RouteHandle]>([])
   private let toldToStop = Atomic(false)
-  private let certificates = Mutex(CertificateWatch())
+  private let certificates = Mutex(CertificateLook())
 
   package init(
     options: GatewayOptions, version: String, board: StatusBoard, registry: MetricsRegistry,

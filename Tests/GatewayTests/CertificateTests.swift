@@ -37,7 +37,7 @@ final class CertificateTests {
     ])
   func dates(dayCount: Int) throws {
     let before = Clock.wall()
-    let file = try CertificateFile(path: try make("a", days: dayCount))
+    let file = try CertificateDates(path: try make("a", days: dayCount))
     let after = Clock.wall()
     let validity = try #require(file.certificates.first)
     #expect(file.certificates.count == 1)
@@ -67,7 +67,7 @@ final class CertificateTests {
       bundle,
       with: try File.readSmall(long, byteCountMax: 1 << 20)
         + File.readSmall(short, byteCountMax: 1 << 20))
-    #expect(try CertificateFile(path: bundle).certificates.count == 2)
+    #expect(try CertificateDates(path: bundle).certificates.count == 2)
     #expect(judge(bundle).level == .fine)
     #expect(judge(bundle, isOwn: false).level == .warning)
     #expect(judge(bundle, isOwn: false, daysAhead: 11).level == .warning)
@@ -78,17 +78,17 @@ final class CertificateTests {
   func damaged() throws {
     let path = try make("whole", days: 30)
     let text = String(decoding: try File.readSmall(path, byteCountMax: 1 << 20), as: UTF8.self)
-    #expect(throws: CertificateError.self) { try CertificateFile(path: path + ".none") }
-    #expect(throws: CertificateError.self) { try CertificateFile(pem: "") }
+    #expect(throws: CertificateError.self) { try CertificateDates(path: path + ".none") }
+    #expect(throws: CertificateError.self) { try CertificateDates(pem: "") }
     #expect(throws: CertificateError.self) {
-      try CertificateFile(
+      try CertificateDates(
         pem: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
     }
     // A body of any length and any byte: an error or dates, never the end of the process.
     let lines = text.split(separator: "\n")
     for count in 1..<lines.count {
       let cut = lines[..<count].joined(separator: "\n") + "\n-----END CERTIFICATE-----\n"
-      _ = try? CertificateFile(pem: cut)
+      _ = try? CertificateDates(pem: cut)
     }
     var generator = SystemRandomNumberGenerator()
     for _ in 0..<500 {
@@ -96,7 +96,7 @@ final class CertificateTests {
       for _ in 0..<3 {
         bytes[Int.random(in: 28..<bytes.count - 27, using: &generator)] = UInt8(ascii: "A")
       }
-      _ = try? CertificateFile(pem: String(decoding: bytes, as: UTF8.self))
+      _ = try? CertificateDates(pem: String(decoding: bytes, as: UTF8.self))
     }
   }
 }

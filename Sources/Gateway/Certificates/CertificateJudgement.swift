@@ -26,7 +26,7 @@ package struct CertificateJudgement: Sendable, Hashable {
   ///   authorities any one may be the one.
   package init(path: String, isOwn: Bool, now: WallTime) {
     do throws(CertificateError) {
-      let all = try CertificateFile(path: path).certificates
+      let all = try CertificateDates(path: path).certificates
       let counted = isOwn ? [all[0]] : all
       let latest = counted.map(\.notAfter).max() ?? all[0].notAfter
       let earliest = counted.map(\.notAfter).min() ?? latest

@@ -4,7 +4,7 @@ import Platform
 
 /// Looks at the certificate files now and then: they end while the agent runs, and are replaced
 /// while it runs.
-struct CertificateWatch {
+struct CertificateLook {
   private static let lookEvery: Duration = .seconds(3600)
 
   /// What wants attention.

@@ -4,7 +4,7 @@ import Platform
 
 /// When the certificates of a PEM file are valid (RFC 5280, section 4.1.2.5). Looks at the dates
 /// and at nothing else; whether a certificate is any good, the handshake shows.
-package struct CertificateFile: Sendable, Hashable {
+package struct CertificateDates: Sendable, Hashable {
   package struct Validity: Sendable, Hashable {
     package let notBefore: WallTime
     package let notAfter: WallTime
@@ -56,7 +56,7 @@ package struct CertificateError: Error, Sendable, Hashable, CustomStringConverti
   init(_ description: String) { self.description = description }
 }
 
-extension CertificateFile.Validity {
+extension CertificateDates.Validity {
   /// Certificate ::= SEQUENCE { tbsCertificate SEQUENCE { [0] version OPTIONAL, serialNumber,
   /// signature, issuer, validity SEQUENCE { notBefore, notAfter }, … }, … }
   init?(der bytes: Span<UInt8>) {

@@ -32,12 +32,12 @@ import Testing
     let replayed = try drain(&batcher)
     #expect(replayed.map(\.range) == [range(2, 4), range(5, 5)])
     #expect(try replayed.allSatisfy { try $0.envelope().header.isReplay })
-    #expect(batcher.isExhausted)
+    #expect(batcher.isExhausted == true)
     batcher.confine(to: range(1, 1), isBacklog: true)
     let header = try drain(&batcher).map { try $0.envelope().header }
     #expect(header.map(\.isBacklog) == [true] && header.map(\.isReplay) == [false])
     batcher.release(from: Sequence(3))
-    #expect(!batcher.isExhausted)
+    #expect(batcher.isExhausted == false)
     let rest = try drain(&batcher)
     #expect(rest.map(\.range) == [range(3, 5), range(6, 6)])
     #expect(try rest.allSatisfy { try !$0.envelope().header.isBacklog })
@@ -56,7 +56,7 @@ import Testing
       batcher.confine(to: range(1, 4))
       let batches = try drain(&batcher)
       #expect(batches.first?.range.first == .first && batches.last?.range.last == Sequence(4))
-      #expect(batcher.isExhausted)
+      #expect(batcher.isExhausted == true)
     }
   }
 }

@@ -124,6 +124,41 @@ struct DeadLetterPostTests {
     #expect(Set(try letters(kit).map(\.sequence)).count == 3 * DeadLetterPost.waitingMax)
   }
 
+  @Test("live-first: what went ahead of a backlog counts as accepted only with its letter")
+  func ahead() throws {
+    for isCut in [false, true] {
+      let kit = try kit()
+      kit.options.drain = .liveFirst
+      kit.options.inFlightMax = 2
+      try kit.commit([Int](repeating: 10, count: 40))
+      let late = SequenceRange(Sequence(41), Sequence(42))
+      var (batchCount, letterCount) = (0, 0)
+      var failure: (any Error)?
+      var isAccepted = false
+      kit.broker.answer = { publish in
+        if publish.topic == Self.topic {
+          letterCount += 1
+          return !isCut ? .silence : letterCount == 1 ? .cut(nil) : .code(.success)
+        }
+        batchCount += 1
+        do {
+          if batchCount == 3 {
+            try kit.commitDeadLetter(.conflict, "x")
+            try kit.commit([20])
+          }
+        } catch { failure = error }
+        let ranges = kit.journal.acceptedIntervals(0).ranges
+        if letterCount < 2, ranges.contains(where: { $0.last >= late.first }) { isAccepted = true }
+        return .code(.success)
+      }
+      try kit.drain(isCut ? .seconds(30) : .milliseconds(500))
+      #expect(failure == nil && !isAccepted)
+      #expect(kit.cursor == (isCut ? 42 : 40))
+      // The backlog was not held up, and was not sent for ever either.
+      if !isCut { #expect(batchCount <= 24, "\(batchCount)") }
+    }
+  }
+
   @Test("control: without a topic no letter leaves")
   func without() throws {
     let kit = try SinkKit()

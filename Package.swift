@@ -220,8 +220,8 @@ if Context.environment["PENSTOCK_BENCHMARKS"] != nil {
     .executableTarget(
       name: "penstock-benchmarks",
       dependencies: [
-        "Audit", "Deduplication", "GatewayCore", "Ingest", "Mosquitto", "Platform", "RingJournal",
-        logging, metrics,
+        "Audit", "Deduplication", "Filtering", "GatewayCore", "Ingest", "Mosquitto", "Platform",
+        "RingJournal", logging, metrics,
       ],
       path: "Sources/Benchmarks/PenstockBenchmarks", swiftSettings: settings),
   ]

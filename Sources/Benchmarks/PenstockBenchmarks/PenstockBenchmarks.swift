@@ -2,6 +2,7 @@
 // the machine and on what else it does. `make bench` runs all; one name runs one:
 //
 //   ingest        durable ingest against a bare C subscriber of the same broker under the same load
+//   filter        a message in the intake without and with limits, filters and aggregates
 //   dedup         look-ups and inserts of the deduplication window
 //   append        commit groups of 1 MiB against bare pwrite + fdatasync of the same size
 //   commit        one small record against a bare pwrite + fdatasync of one block
@@ -27,6 +28,7 @@ struct PenstockBenchmarks {
       switch arguments.first {
       case nil:
         try IngestBenchmark.run()
+        try FilterBenchmark.run()
         try DeduplicationBenchmark.run()
         try AppendBenchmark.run()
         try CommitBenchmark.run()
@@ -36,6 +38,7 @@ struct PenstockBenchmarks {
         try MemoryBenchmark.run()
         try SizingBenchmark.run()
       case "ingest": try IngestBenchmark.run()
+      case "filter": try FilterBenchmark.run()
       case "dedup": try DeduplicationBenchmark.run()
       case "append": try AppendBenchmark.run()
       case "commit": try CommitBenchmark.run()
@@ -47,8 +50,8 @@ struct PenstockBenchmarks {
       case "consume-durable": try DurableConsumer.run(Array(arguments.dropFirst()))
       case .some(let name):
         Console.error(
-          "no benchmark \(name): ingest, dedup, append, commit, read, open, amplification, memory "
-            + "or sizing")
+          "no benchmark \(name): ingest, filter, dedup, append, commit, read, open, amplification, "
+            + "memory or sizing")
         exit(64)
       }
     } catch {

@@ -10,8 +10,8 @@ final class Deliveries: Sendable {
   struct Contents: Sendable {
     var envelopes: [Envelope] = []
     var undecodable: [String] = []
-    /// With `format: raw`: topic and payload of each message.
-    var raw: [(topic: String, payload: [UInt8])] = []
+    /// With `format: raw`: each message.
+    var raw: [RawMessage] = []
 
     var events: [Event] { envelopes.flatMap(\.events) }
     var gaps: [Gap] { envelopes.flatMap(\.gaps) }
@@ -25,13 +25,16 @@ final class Deliveries: Sendable {
   private let observer: CentralObserver
 
   /// Subscribes before it returns. `isRaw`: the messages are payloads, not batches.
-  init(_ endpoint: BrokerEndpoint, filter: String, isRaw: Bool = false) throws {
+  init(
+    _ endpoint: BrokerEndpoint, filter: String, isRaw: Bool = false, clientID: String = "observer"
+  ) throws {
     let box = Box()
     self.box = box
-    observer = try CentralObserver(endpoint: endpoint, clientID: "observer", filters: [filter]) {
-      topic, payload in
+    observer = try CentralObserver(
+      endpoint: endpoint, clientID: clientID, filters: [filter]
+    ) { header, topic, payload, properties in
       if isRaw {
-        let message = (String(decoding: topic), Array(copying: payload))
+        let message = RawMessage(header, topic, payload, properties)
         box.contents.withLock { $0.raw.append(message) }
         return
       }

@@ -14,6 +14,8 @@ struct GatewayFile {
   var journalLines = ["size: 16MiB"]
   /// Of the destination.
   var sinkLines = ["batch: {max_delay: 50ms}"]
+  /// More routes, each beginning with `- name: …`, indented as they are to be under `routes`.
+  var moreRoutes: [String] = []
 
   init(fieldPort: UInt16, centralPort: UInt16) {
     field = "mqtt://127.0.0.1:\(fieldPort)"
@@ -42,6 +44,7 @@ struct GatewayFile {
     lines += ["    journal:"] + journalLines.map { "      " + $0 }
     lines += ["    to:", "      - name: central", "        broker: central"]
     lines += sinkLines.map { "        " + $0 }
+    lines += moreRoutes.map { "  " + $0 }
     return lines.joined(separator: "\n") + "\n"
   }
 }

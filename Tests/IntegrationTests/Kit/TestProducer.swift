@@ -26,7 +26,10 @@ final class TestProducer {
   struct Message {
     var topic: String
     var payload: [UInt8]
+    var quality = QualityOfService.atLeastOnce
     var isRetained = false
+    /// In wire encoding.
+    var properties: [UInt8] = []
 
     init(_ topic: String, _ payload: [UInt8]) {
       self.topic = topic
@@ -63,8 +66,9 @@ final class TestProducer {
     for message in messages {
       mids.append(
         try client.publish(
-          topic: message.topic, payload: message.payload.span, quality: .atLeastOnce,
-          retain: message.isRetained))
+          topic: message.topic, payload: message.payload.span, quality: message.quality,
+          retain: message.isRetained,
+          properties: PublishProperties(wireEncoding: message.properties)))
       let sent = mids.count
       try turn(until: { sent - $0.answers.count < window })
     }

@@ -8,12 +8,16 @@ package struct Batch: Sendable {
     case batches
     /// A raw record: its own topic, already mapped.
     case topic(String)
+    /// A raw record whose topic has no counterpart upstream: it cannot be published.
+    case unmapped(String)
     /// What a raw route cannot say in a raw message: gaps and dead letters, as an envelope.
     case notices(Notice)
+    /// Nowhere: its records are looked after on this machine, as dead letters.
+    case kept
   }
 
   /// The last level of `penstock/v1/<gateway>/<route>/…`.
-  package enum Notice: String, Sendable, Hashable {
+  package enum Notice: String, Sendable, Hashable, CaseIterable {
     case gaps
     case deadLetter = "dead-letter"
   }
@@ -35,4 +39,36 @@ package struct Batch: Sendable {
   package let properties: [UInt8]
   /// The gaps it tells of.
   package var gaps: [Gap] = []
+  /// Records in it that were dead letters when they came; of a raw route none.
+  package var deadLetters: [Sequence] = []
+  /// From then on it must not be sent any more; nil: it never expires. By the monotonic clock.
+  package var deadline: MonotonicTime?
+  /// The Message Expiry Interval among `properties`.
+  package var interval: Interval?
+
+  /// Where its four bytes stand, and the moment that they count down to.
+  package struct Interval: Sendable {
+    package let offset: Int
+    package let end: MonotonicTime
+  }
+
+  /// Stands for records that are not sent: the cursor may pass them.
+  package static func kept(_ range: SequenceRange, epoch: Epoch) -> Batch {
+    Batch(
+      range: range, epoch: epoch, recordCount: 0, destination: .kept, bytes: [],
+      isRetained: false, properties: [])
+  }
+
+  /// The properties as they must read now: what the message has waited since it was made is taken
+  /// off its Message Expiry Interval, in whole seconds, never below 1.
+  package func properties(at now: MonotonicTime) -> [UInt8] {
+    guard let interval else { return properties }
+    var properties = properties
+    let left = UInt32(clamping: max(1, interval.end.since(now).components.seconds))
+    for position in 0..<4 {
+      properties[interval.offset + position] = UInt8(
+        truncatingIfNeeded: left >> (24 - 8 * UInt32(position)))
+    }
+    return properties
+  }
 }

@@ -5,18 +5,30 @@ package import RingJournal
 extension Batcher {
   /// One record, one message: payload untouched, on its mapped topic. Gaps and dead letters, which
   /// a raw message cannot express, travel as envelopes on the notice topics.
-  mutating func nextRaw() throws(JournalError) -> Step {
+  mutating func nextRaw(now: MonotonicTime) throws(JournalError) -> Step {
     if let gap = gapAhead {
       gapAhead = nil
       return .batch(notice(of: gap))
     }
     let expiry = reader.expiry()
     if let gap = try passElided() { return .batch(notice(of: gap)) }
-    var expired: Gap?
-    var outcome = try Batcher.passExpired(in: &reader, expiry, into: &expired)
-    var taken = expired.map { notice(of: $0) }
+    var outcome: ReadOutcome
+    var taken: Batch?
+    if options.keepsExpired {
+      switch try nextKept(expiry, now: now) {
+      case .none: outcome = .stopped
+      case .step(let step): return step
+      case .read(let read): outcome = read
+      }
+    } else {
+      var expired: Gap?
+      outcome = try Batcher.passExpired(in: &reader, expiry, into: &expired)
+      taken = expired.map { notice(of: $0) }
+    }
     if taken == nil, case .stopped = outcome {
-      let making = RawMaking(journal: assembly.journal, topicMap: topicMap, expiry: expiry)
+      let making = RawMaking(
+        journal: assembly.journal, route: route, topicMap: topicMap, expiry: expiry, now: now,
+        isBounded: options.keepsExpired)
       outcome = try Batcher.takeOne(
         from: &reader, making, &assembly.encoder, &rawProperties, &elidedSince, into: &taken)
     }
@@ -25,6 +37,58 @@ extension Batcher {
     // The reader went on behind the record and met a gap, which it tells once.
     gapAhead = gap
     return .batch(taken)
+  }
+
+  /// What there is to do about expired records that are kept.
+  private enum Kept {
+    /// The next record is to be delivered.
+    case none
+    case step(Step)
+    /// There is no record to look at.
+    case read(ReadOutcome)
+  }
+
+  /// Reads over a run of expired records. A record whose age nobody knows, because the machine was
+  /// off and its clock is not synchronised, waits for the clock, and counts as expired when that
+  /// takes too long: late is worse than never.
+  private mutating func nextKept(
+    _ expiry: RecordExpiry, now: MonotonicTime
+  ) throws(JournalError) -> Kept {
+    let hasWaited = uncertainSince.map { now.since($0) >= Batcher.uncertainWaitMax } ?? false
+    let present = presentEpoch
+    var run: (range: SequenceRange, epoch: Epoch)?
+    var waits = false
+    let outcome = try reader.read { record, bytes in
+      let isCertain =
+        record.epoch == present || record.kind == .tombstone || expiry.isAgeCertain(of: record)
+      if !expiry.isExpired(record, bytes), isCertain || !hasWaited {
+        waits = !isCertain
+        return false
+      }
+      if let run, run.epoch != record.epoch || run.range.count >= Batcher.keptCountMax {
+        return false
+      }
+      run = (
+        SequenceRange(run?.range.first ?? record.sequences.first, record.sequences.last),
+        record.epoch
+      )
+      return true
+    }
+    if let run {
+      if case .gap(let gap) = outcome { gapAhead = gap }
+      defer { elidedSince = nil }
+      return .step(
+        .expired(SequenceRange(elidedSince ?? run.range.first, run.range.last), run.epoch))
+    }
+    guard waits else {
+      if case .stopped = outcome {
+        uncertainSince = nil
+        return .none
+      }
+      return .read(outcome)
+    }
+    uncertainSince = uncertainSince ?? now
+    return .step(.wait(until: now + .seconds(1)))
   }
 
   /// Reads over a run of elided records. The next batch begins with them: a raw message says
@@ -56,14 +120,24 @@ extension Batcher {
     }
   }
 
-  private mutating func notice(of gap: Gap) -> Batch {
+  /// What tells of records that expired after they had been read.
+  package mutating func noticeOfExpired(_ batch: Batch) -> Batch {
+    // What the reader has passed since belongs to the batch after.
+    let elidedLater = elidedSince
+    elidedSince = nil
+    defer { elidedSince = elidedLater }
+    return notice(of: Gap(batch.range, .expired), epoch: batch.epoch)
+  }
+
+  private mutating func notice(of gap: Gap, epoch: Epoch? = nil) -> Batch {
+    let epoch = epoch ?? assembly.epoch
     let range = Batcher.begin(
       &assembly.encoder, gap.range, elidedSince: &elidedSince, journal: assembly.journal,
-      epoch: assembly.epoch)
+      epoch: epoch)
     assembly.encoder.appendGap(gap)
     return Batcher.notice(
-      .gaps, range: range, epoch: assembly.epoch, recordCount: 0, gaps: [gap],
-      encoder: &assembly.encoder)
+      .gaps, range: range, epoch: epoch, recordCount: 0, gaps: [gap],
+      journal: assembly.journal, route: route, encoder: &assembly.encoder)
   }
 
   /// Begins an envelope for `range`, with the elided records before it.
@@ -82,8 +156,12 @@ extension Batcher {
   /// What does not change from record to record.
   private struct RawMaking {
     let journal: JournalID
-    let topicMap: @Sendable (String) -> String
+    let route: RouteIdentity
+    let topicMap: @Sendable (String) -> String?
     let expiry: RecordExpiry
+    let now: MonotonicTime
+    /// Every message gets a Message Expiry Interval.
+    let isBounded: Bool
   }
 
   private static func takeOne(
@@ -99,23 +177,33 @@ extension Batcher {
         let gap = encoder.appendRecord(record, bytes)
         taken = notice(
           gap == nil ? .deadLetter : .gaps, range: range, epoch: record.epoch, recordCount: 1,
-          gaps: gap.map { [$0] } ?? [], encoder: &encoder)
+          gaps: gap.map { [$0] } ?? [], journal: making.journal, route: making.route,
+          encoder: &encoder)
         if gap != nil { taken?.tombstoneCount = 1 }
         return true
       }
       var payload: [UInt8] = []
       payload.append(bytes.extracting(record.payload))
       var properties: [UInt8] = []
-      rawProperties.append(
+      let timeLeft = making.expiry.timeLeft(of: record, bytes)
+      let intervalOffset = rawProperties.append(
         id: bytes.extracting(record.idTextBytes), journal: making.journal, epoch: record.epoch,
         sequence: record.sequence, received: (record.received, record.clockSync),
         kept: bytes.extracting(record.properties), dwell: making.expiry.age(of: record),
-        to: &properties)
-      taken = Batch(
+        lifeLeft: making.isBounded ? timeLeft : nil, to: &properties)
+      let topic = String(decoding: bytes.extracting(record.topic))
+      var batch = Batch(
         range: SequenceRange(elidedSince ?? record.sequences.first, record.sequences.last),
         epoch: record.epoch, recordCount: 1,
-        destination: .topic(making.topicMap(String(decoding: bytes.extracting(record.topic)))),
+        destination: making.topicMap(topic).map { .topic($0) } ?? .unmapped(topic),
         bytes: payload, isRetained: record.flags.contains(.retained), properties: properties)
+      batch.deadline = timeLeft.map { making.now + $0 }
+      let intervalLeft =
+        making.isBounded ? timeLeft : making.expiry.intervalLeft(of: record, bytes)
+      if let intervalOffset, let intervalLeft {
+        batch.interval = Batch.Interval(offset: intervalOffset, end: making.now + intervalLeft)
+      }
+      taken = batch
       elidedSince = nil
       return true
     }
@@ -123,13 +211,19 @@ extension Batcher {
 
   private static func notice(
     _ notice: Batch.Notice, range: SequenceRange, epoch: Epoch, recordCount: Int,
-    gaps: [Gap] = [], encoder: inout EnvelopeEncoder
+    gaps: [Gap], journal: JournalID, route: RouteIdentity, encoder: inout EnvelopeEncoder
   ) -> Batch {
     var packet: [UInt8] = []
     encoder.finish(last: range.last, compression: .none, into: &packet)
+    var properties: [UInt8] = []
+    EnvelopeProperties.append(
+      EnvelopeHeader(
+        gateway: route.gateway, site: route.site, route: route.name, journal: journal,
+        epoch: epoch, first: range.first, last: range.last),
+      compression: .none, to: &properties)
     return Batch(
       range: range, epoch: epoch, recordCount: recordCount, destination: .notices(notice),
-      bytes: packet, isRetained: false, properties: [], gaps: gaps)
+      bytes: packet, isRetained: false, properties: properties, gaps: gaps)
   }
 }
 

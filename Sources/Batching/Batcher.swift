@@ -17,6 +17,8 @@ package struct Batcher: ~Copyable {
   /// What there is to do about the journal.
   package enum Step {
     case batch(Batch)
+    /// These records have expired and are to be kept (`keepsExpired`): store them, then go on.
+    case expired(SequenceRange, Epoch)
     /// A partial batch waits for company until then.
     case wait(until: MonotonicTime)
     /// Everything committed is batched.
@@ -37,6 +39,7 @@ package struct Batcher: ~Copyable {
     var recordCountMax = 0
     var encodedByteCountMax = 0
     var gaps: [Gap] = []
+    var deadLetters: [Sequence] = []
     var expiredCount: UInt64 = 0
 
     var isOpen: Bool { oldest != nil }
@@ -50,6 +53,10 @@ package struct Batcher: ~Copyable {
 
   /// Expired records that one batch tells of at most: a backlog of them must not hold up the loop.
   static let expiredCountMax: UInt64 = 65_536
+  /// As above, of those that are kept: each costs a sync.
+  static let keptCountMax: UInt64 = 16
+  /// How long a command from before a restart of the machine waits for the clock to tell its age.
+  package static let uncertainWaitMax: Duration = .seconds(120)
   /// How long a batch waits that would only tell of elided records: nobody waits for it, but the
   /// cursor should not stand still for ever.
   static let elidedDelay: Duration = .seconds(60)
@@ -60,12 +67,16 @@ package struct Batcher: ~Copyable {
 
   let options: BatchOptions
   let route: RouteIdentity
-  let topicMap: @Sendable (String) -> String
+  let topicMap: @Sendable (String) -> String?
   var reader: JournalReader
-  var rawProperties = RawProperties()
+  var rawProperties: RawProperties
   var assembly: Assembly
   /// A raw route's next notice: the reader met it behind the record that was just taken.
   var gapAhead: Gap?
+  /// Since when a command waits because its age is not known.
+  var uncertainSince: MonotonicTime?
+  /// Of the journal's present opening.
+  let presentEpoch: Epoch
   /// Elided records that no batch of a raw route has yet: from here to where the reader stands.
   var elidedSince: Sequence?
   private var parts: Parts?
@@ -78,16 +89,18 @@ package struct Batcher: ~Copyable {
   /// - Parameters:
   ///   - previous: the journal that this one replaced, if that is known.
   ///   - epoch: of the journal's present opening; stands in a batch that holds no record.
-  ///   - topicMap: a raw record's topic → its topic upstream.
+  ///   - topicMap: a raw record's topic → its topic upstream; nil when it has none.
   package init(
     reader: consuming JournalReader, journal: JournalID, previous: PreviousJournal? = nil,
     epoch: Epoch, route: RouteIdentity, options: BatchOptions,
-    topicMap: @escaping @Sendable (String) -> String = { $0 }
+    topicMap: @escaping @Sendable (String) -> String? = { $0 }
   ) {
     self.options = options
     self.route = route
     self.topicMap = topicMap
     self.reader = reader
+    self.presentEpoch = epoch
+    self.rawProperties = RawProperties(via: Via.name(gateway: route.gateway, route: route.name))
     self.packetByteCountMax = options.byteCountMax.rawValue
     self.assembly = Assembly(
       encoder: EnvelopeEncoder(
@@ -145,6 +158,23 @@ package struct Batcher: ~Copyable {
     return found
   }
 
+  /// Lends the records of `range` that are still in the ring, in order; the position stays.
+  package mutating func withRecords(
+    in range: SequenceRange, _ body: (JournalRecord, Span<UInt8>) -> Void
+  ) throws(JournalError) {
+    let position = reader.position
+    reader.seek(to: range.first)
+    var outcome = ReadOutcome.gap(Gap(range, .skipped))
+    while case .gap = outcome, reader.position <= range.last {
+      outcome = try reader.read { record, bytes in
+        guard range.contains(record.sequence) else { return false }
+        body(record, bytes)
+        return true
+      }
+    }
+    reader.seek(to: position)
+  }
+
   /// The next batch, if one is due.
   /// - Parameters:
   ///   - closing: close a partial batch now (shutdown).
@@ -154,7 +184,7 @@ package struct Batcher: ~Copyable {
     if let parts, reader.position > parts.through, !assembly.isOpen { self.parts = nil }
     return switch options.format {
     case .cloudEventsBatch: try nextEnvelope(now: now, closing: closing)
-    case .raw: try nextRaw()
+    case .raw: try nextRaw(now: now)
     }
   }
 
@@ -202,6 +232,8 @@ package struct Batcher: ~Copyable {
         if let gap = assembly.encoder.appendRecord(record, bytes) {
           assembly.gaps.append(gap)
           assembly.tombstoneCount += 1
+        } else if record.kind == .deadLetter {
+          assembly.deadLetters.append(record.sequence)
         }
         assembly.recordCount += 1
       }
@@ -221,11 +253,12 @@ package struct Batcher: ~Copyable {
         gateway: route.gateway, site: route.site, route: route.name, journal: assembly.journal,
         epoch: assembly.epoch, first: assembly.first, last: assembly.last),
       compression: compression, to: &properties)
-    let batch = Batch(
+    var batch = Batch(
       range: SequenceRange(assembly.first, assembly.last), epoch: assembly.epoch,
       recordCount: assembly.recordCount, tombstoneCount: assembly.tombstoneCount,
       destination: .batches, bytes: packet, isRetained: false, properties: properties,
       gaps: assembly.gaps)
+    batch.deadLetters = assembly.deadLetters
     ratio = 0.75 * ratio + 0.25 * Double(encodedByteCount) / Double(max(packet.count, 1))
     assembly.clear()
     guard packet.count > packetByteCountMax, batch.recordCount > 1 else { return batch }
@@ -286,6 +319,7 @@ extension Batcher.Assembly {
     expiredCount = 0
     tombstoneCount = 0
     gaps.removeAll(keepingCapacity: true)
+    deadLetters.removeAll(keepingCapacity: true)
     encoder.begin(journal: journal, epoch: self.epoch, first: first)
   }
 

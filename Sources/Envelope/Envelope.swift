@@ -35,7 +35,7 @@
 //                      bring a better one, see clocksync
 //     sequence         decimal, as a string
 //     topic            the topic; bytes that are not UTF-8 are U+FFFD here
-//     reason           missing-id | conflict | too-large | refused; dead letters only
+//     reason           missing-id | conflict | too-large | refused | expired; dead letters only
 //     retain           "true"; absent means not retained
 //     qos              "0" or "2"; absent means 1
 //     clocksync        absent when the clock was synchronised at receive time; "corrected" when it

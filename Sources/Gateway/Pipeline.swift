@@ -216,7 +216,8 @@ package struct Pipeline: Service {
       options: route.ingest, writer: writer, window: window, extractor: extractor, quota: quota,
       filter: filter.isEmpty
         ? nil : try EdgeFilter(filter, behind: pointers, recovered: aggregator),
-      retained: retained, sabotage: sabotage)
+      retained: retained, via: Via.name(gateway: gateway.gatewayID, route: route.name),
+      sabotage: sabotage)
     let connection = route.ingest.connection
 
     var loop = IngestLoop<MosquittoClient<Intake>>(

@@ -27,15 +27,18 @@ extension ConfigurationDraft {
     journal.sinks = route.sinks.map {
       JournalSink(name: $0.options.name, required: $0.options.required, start: $0.options.start)
     }
+    let isCommandRoute = isCommandRoute(route)
     let sinks = route.sinks.map { sink in
       var options = sink.options
       options.connection = outbound(route, sink)
+      options.batch.keepsExpired = isCommandRoute && options.batch.format == .raw
       return options
     }
+    journal.keepsExpired = sinks.contains { $0.batch.keepsExpired }
     return RouteOptions(
       name: route.name, source: route.from, ingest: ingest, journal: journal,
       journalPath: (dataDirectory == "/" ? "" : dataDirectory) + "/\(route.name).journal",
-      sinks: sinks, sinkBrokers: route.sinks.map(\.broker), isCommandRoute: isCommandRoute(route))
+      sinks: sinks, sinkBrokers: route.sinks.map(\.broker), isCommandRoute: isCommandRoute)
   }
 
   private func inbound(_ route: RouteSection) -> ConnectionOptions {

@@ -20,6 +20,7 @@ struct CrossChecks {
     checkProtocols()
     checkClientIDs()
     checkExpiry()
+    checkTopicMaps()
     checkAvailability()
     LoopCheck(draft: draft, findings: findings).run()
   }
@@ -112,20 +113,64 @@ struct CrossChecks {
   }
 
   private func checkExpiry() {
-    for route in draft.routes {
-      if draft.isCommandRoute(route) {
-        if !availability.commandRoutes {
-          unavailable(
-            route.path + ".from",
-            "a route that carries commands (it reads from \(route.from), to which another route "
-              + "delivers batches)", accepted: "a broker that no other route delivers batches to")
-        } else if route.journal.expireAfter == nil {
-          findings.error(
-            at: route.path + ".expire_after",
-            "is required on a command route (it reads from \(route.from), to which another route "
-              + "delivers batches): a \"start\" that comes three days late is a hazard; "
-              + "accepted: a duration, as in 60s")
+    for route in draft.routes where draft.isCommandRoute(route) {
+      if route.journal.expireAfter == nil {
+        findings.error(
+          at: route.path + ".expire_after",
+          "is required on a command route (it reads from \(route.from), to which another route "
+            + "delivers batches): a \"start\" that comes three days late is a hazard; "
+            + "accepted: a duration, as in 60s")
+      }
+      for sink in route.sinks {
+        if sink.options.batch.format != .raw {
+          findings.warning(
+            at: sink.path + ".format",
+            "wraps commands in envelopes, which pumps do not read; accepted here as well: raw")
+        } else if draft.broker(sink.broker)?.connection.protocolVersion == .v311 {
+          findings.warning(
+            at: sink.path + ".broker",
+            "\(sink.broker) speaks 3.1.1, where a command cannot say how long it holds: one that "
+              + "this broker keeps for an absent device is executed however late it comes")
         }
+      }
+    }
+    warnOfOppositeRoutes()
+  }
+
+  /// Two raw routes in opposite directions: one of them may well carry commands, and nothing tells
+  /// which.
+  private func warnOfOppositeRoutes() {
+    for (index, route) in draft.routes.enumerated() where route.journal.expireAfter == nil {
+      let opposite = draft.routes[..<index].first { other in
+        other.journal.expireAfter == nil && leadsBack(route, other) && leadsBack(other, route)
+          && !draft.isCommandRoute(route) && !draft.isCommandRoute(other)
+      }
+      guard let opposite else { continue }
+      findings.warning(
+        at: route.path + ".expire_after",
+        "is none here and on \(opposite.name), which leads the other way: if one of the two "
+          + "carries commands, say after how long they must not be executed any more")
+    }
+  }
+
+  /// Whether `back` delivers to the broker that `route` reads from.
+  private func leadsBack(_ route: RouteSection, _ back: RouteSection) -> Bool {
+    guard let source = draft.broker(route.from) else { return false }
+    return back.sinks.contains { draft.broker($0.broker)?.isSame(as: source) ?? false }
+  }
+
+  /// What no rule matches is not delivered, and somebody should have meant that.
+  private func checkTopicMaps() {
+    for route in draft.routes {
+      for sink in route.sinks where !sink.options.topicMap.rules.isEmpty {
+        let open = route.ingest.subscriptions.first { filter in
+          !sink.options.topicMap.rules.contains { TopicPattern.covers($0.source, filter) }
+        }
+        guard let open else { continue }
+        findings.warning(
+          at: sink.path + ".topic_map.rules",
+          "none of them covers all of \(Findings.shown(open)): what no rule matches becomes a dead "
+            + "letter")
       }
     }
   }
@@ -140,9 +185,6 @@ struct CrossChecks {
       }
       if sink.options.rateLimit != nil, !availability.rateLimit {
         unavailable(sink.path + ".rate_limit", "a limit", accepted: "none")
-      }
-      if sink.options.deadLetterTopic != nil, !availability.deadLetterTopic {
-        unavailable(sink.path + ".dead_letter.topic", "a topic", accepted: "none, and file")
       }
     }
   }

@@ -206,10 +206,7 @@ enum EffectiveConfiguration {
         section.line("max_delay", Quantity.text(sink.batch.delayMax))
       }
     case .raw:
-      section.section("topic_map") { section in
-        section.line("remove_prefix", quoting: sink.topicMap.removePrefix)
-        section.line("add_prefix", quoting: sink.topicMap.addPrefix)
-      }
+      section.section("topic_map") { write(sink.topicMap, &$0) }
     }
     section.line("compression", sink.batch.compression.rawValue)
     section.line("max_in_flight", String(sink.inFlightMax))
@@ -226,6 +223,24 @@ enum EffectiveConfiguration {
     section.section("dead_letter") { section in
       section.line("file", sink.deadLetterCapacity.description)
       if let topic = sink.deadLetterTopic { section.line("topic", quoting: topic) }
+    }
+  }
+}
+
+extension EffectiveConfiguration {
+  private static func write(_ map: TopicMap, _ section: inout YAMLWriter) {
+    guard !map.rules.isEmpty else {
+      section.line("remove_prefix", quoting: map.removePrefix)
+      section.line("add_prefix", quoting: map.addPrefix)
+      return
+    }
+    section.section("rules") { list in
+      for rule in map.rules {
+        list.element { element in
+          element.line("from", quoting: rule.source)
+          element.line("to", quoting: rule.target)
+        }
+      }
     }
   }
 }

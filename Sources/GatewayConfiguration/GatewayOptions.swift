@@ -83,11 +83,6 @@ package struct Availability: Sendable, Hashable {
   package var hubAcceptance: Bool
   /// `rate_limit` other than none.
   package var rateLimit: Bool
-  /// Routes that read from a broker another route delivers batches to: what comes back are
-  /// commands.
-  package var commandRoutes: Bool
-  /// `dead_letter.topic`.
-  package var deadLetterTopic: Bool
 
   package static let thisVersion = Availability(all: false)
   package static let everything = Availability(all: true)
@@ -96,7 +91,5 @@ package struct Availability: Sendable, Hashable {
     liveFirst = available
     hubAcceptance = available
     rateLimit = available
-    commandRoutes = available
-    deadLetterTopic = available
   }
 }

@@ -174,19 +174,19 @@ struct SectionReader {
     if !section(key, body) { reportMissing(key, accepted: accepted) }
   }
 
-  /// A list of sections.
+  /// A list of sections. `first`: the key that each of them begins with.
   mutating func sections(
-    _ key: String, count: ClosedRange<Int>, _ body: (_ index: Int, inout SectionReader) -> Void
+    _ key: String, count: ClosedRange<Int>, first: String = "name", isRequired: Bool = true,
+    _ body: (_ index: Int, inout SectionReader) -> Void
   ) {
+    let accepted = "a list of sections, each beginning with \"- \(first): …\""
     guard let node = node(key) else {
-      reportMissing(key, accepted: "a list of sections, each beginning with \"- name: …\"")
+      if isRequired { reportMissing(key, accepted: accepted) }
       return
     }
     let path = keyPath(key)
     guard case .sequence(let elements) = node.content else {
-      findings.error(
-        at: node.mark, path,
-        "is not a list; accepted: a list of sections, each beginning with \"- name: …\"")
+      findings.error(at: node.mark, path, "is not a list; accepted: \(accepted)")
       return
     }
     guard count.contains(elements.count) else {

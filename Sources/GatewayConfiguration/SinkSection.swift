@@ -39,10 +39,7 @@ struct SinkSection {
     let format: BatchFormat? = section.value("format", .choice)
     if let format { options.batch.format = format }
     section.read("topic", .topicName, into: &options.topic)
-    section.section("topic_map") { map in
-      map.read("remove_prefix", .topicPrefix, into: &options.topicMap.removePrefix)
-      map.read("add_prefix", .topicPrefix, into: &options.topicMap.addPrefix)
-    }
+    section.section("topic_map") { readTopicMap(&$0) }
     readBatch(&section)
     section.read(
       "max_in_flight", .integer(1...SinkOptions.inFlightLimit), into: &options.inFlightMax)
@@ -58,6 +55,37 @@ struct SinkSection {
     }
     if format != nil || !section.isPresent("format") { checkFormat(section) }
     checkPacket(section.findings)
+  }
+
+  private mutating func readTopicMap(_ map: inout SectionReader) {
+    map.read("remove_prefix", .topicPrefix, into: &options.topicMap.removePrefix)
+    map.read("add_prefix", .topicPrefix, into: &options.topicMap.addPrefix)
+    var rules: [TopicRule] = []
+    map.sections("rules", count: 1...TopicMap.rulesMax, first: "from", isRequired: false) {
+      _, rule in
+      let source = rule.required("from", .topicFilter)
+      let target = rule.required("to", .topicFilter)
+      guard let source, let target else { return }
+      if rules.contains(where: { $0.source == source }) {
+        rule.findings.error(
+          at: rule.keyPath("from"), "is the one of a rule before this, which is the one that counts"
+        )
+      }
+      guard let made = TopicRule(source: source, target: target) else {
+        rule.findings.error(
+          at: rule.keyPath("to"),
+          "does not take what from captures; accepted: as many + as there, and # at the end "
+            + "exactly where from has it")
+        return
+      }
+      rules.append(made)
+    }
+    options.topicMap.rules = rules
+    if map.isPresent("rules"), map.isPresent("remove_prefix") || map.isPresent("add_prefix") {
+      map.findings.error(
+        at: map.keyPath("rules"),
+        "go without remove_prefix and add_prefix, which they replace; remove one or the other")
+    }
   }
 
   private mutating func readBatch(_ section: inout SectionReader) {

@@ -17,6 +17,8 @@ package enum DeadLetterReason: UInt8, Sendable, CaseIterable {
   case tooLarge = 3
   /// The centre refuses this one record for good.
   case refused = 4
+  /// A command that was not delivered in time.
+  case expired = 5
 
   package var text: String {
     switch self {
@@ -24,6 +26,7 @@ package enum DeadLetterReason: UInt8, Sendable, CaseIterable {
     case .conflict: "conflict"
     case .tooLarge: "too-large"
     case .refused: "refused"
+    case .expired: "expired"
     }
   }
 }

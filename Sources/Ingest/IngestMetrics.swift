@@ -29,6 +29,8 @@ package struct IngestMetrics: Sendable {
     var aggregated = 0
     /// Made here, of them.
     var aggregates = 0
+    /// Carried by this route before.
+    var roundTrips = 0
     /// QoS 0 messages: journalled, but nobody would have sent them again.
     var unprotected = 0
   }
@@ -45,6 +47,7 @@ package struct IngestMetrics: Sendable {
   let droppedRate: Counter
   let droppedSize: Counter
   let droppedTopic: Counter
+  let droppedLoop: Counter
   let quotaSources: Gauge
   let quotaShared: Counter
   let filteredTopic: Counter
@@ -95,6 +98,7 @@ package struct IngestMetrics: Sendable {
     droppedRate = counter("ingest_dropped_total", [("reason", RefusalReason.rate.rawValue)])
     droppedSize = counter("ingest_dropped_total", [("reason", RefusalReason.size.rawValue)])
     droppedTopic = counter("ingest_dropped_total", [("reason", "topic")])
+    droppedLoop = counter("ingest_dropped_total", [("reason", "loop")])
     quotaSources = gauge("ingest_quota_sources")
     quotaShared = counter("ingest_quota_shared_total")
     let filtered = { (reason: FilterReason) in [("reason", reason.rawValue)] }
@@ -172,6 +176,7 @@ package struct IngestMetrics: Sendable {
     }
     if counts.aggregated > 0 { aggregated.increment(by: counts.aggregated) }
     if counts.aggregates > 0 { aggregates.increment(by: counts.aggregates) }
+    if counts.roundTrips > 0 { droppedLoop.increment(by: counts.roundTrips) }
     if counts.unprotected > 0 { unprotected.increment(by: counts.unprotected) }
     counts = Counts()
   }

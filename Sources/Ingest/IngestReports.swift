@@ -26,6 +26,7 @@ struct IngestReports {
   private var losses = Progress()
   private var refusals = Progress()
   private var strays = Progress()
+  private var roundTrips = Progress()
 
   init(logger: Logger) { self.logger = logger }
 
@@ -41,6 +42,17 @@ struct IngestReports {
       let refusal = intake.takeRefusal()
     {
       logger.error(refusal.reason.message, metadata: metadata(of: refusal, count: count))
+    }
+    if intake.roundTripToTell != nil,
+      let count = roundTrips.due(intake.roundTripCount, now: now),
+      let topic = intake.takeRoundTrip()
+    {
+      logger.error(
+        "messages that this route has carried come back to it and are dropped",
+        metadata: [
+          "mqtt.topic": "\(topic)", "mqtt.dropped": "\(count)",
+          "advice": "some bridge or gateway leads in a circle",
+        ])
     }
     if intake.strayToTell != nil, let count = strays.due(intake.strayCount, now: now),
       let topic = intake.takeStray()

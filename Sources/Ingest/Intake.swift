@@ -32,8 +32,9 @@ struct SourceRefusal {
 /// ## Promise
 /// - Every message is either in the open group (as data, as a dead letter, or, when its source was
 ///   beyond its limits, as one more of a run of refusals), or a duplicate of one that is in the
-///   journal, or of a topic that is not carried, or `wasRefusedRoom`/`failure` is set and the
-///   connection must be dropped without releasing anything.
+///   journal, or of a topic that is not carried, or one that this route has carried before and that
+///   went round, or `wasRefusedRoom`/`failure` is set and the connection must be dropped without
+///   releasing anything.
 /// - The journal does not keep the id of a refused message: in this run its redelivery is a
 ///   duplicate, after a restart it is judged anew.
 /// - No heap allocation per message once the buffers have grown to the largest message.
@@ -78,6 +79,11 @@ package final class Intake: MosquittoHandler {
   private var leftAt: MonotonicTime?
   var scanner: JSONScanner
   private let userPropertyName: [UInt8]?
+  private let via: [UInt8]
+  /// The topic of the first message that went round and that the loop has not told yet.
+  private(set) var roundTripToTell: String?
+  /// Since the start.
+  private(set) var roundTripCount: UInt64 = 0
   var counts = IngestMetrics.Counts()
   /// Set by the loop that drives this intake.
   var metrics: IngestMetrics?
@@ -104,14 +110,17 @@ package final class Intake: MosquittoHandler {
   ///   - quota: what the sources hold in the journal, when the options limit that.
   ///   - filter: made for the options behind the pointers of the extractor.
   ///   - retained: knows the retained messages without an id in the journal.
+  ///   - via: what stands in the way a message has come (`Via`) when this route has carried it.
   package init(
     options: IngestOptions, writer: consuming JournalWriter, window: consuming DeduplicationWindow,
     extractor: consuming IdentityExtractor, quota: consuming SourceQuota? = nil,
     filter: consuming EdgeFilter? = nil, retained: consuming RetainedMemory = RetainedMemory(),
+    via: String = "",
     sabotage: Sabotage = .none
   ) {
     self.options = options
     self.sabotage = sabotage
+    self.via = Array(via.utf8)
     scanner = JSONScanner(pointers: filter?.pointers ?? extractor.pointers)
     isAggregating = filter?.aggregator != nil
     self.filter = filter
@@ -234,6 +243,24 @@ package final class Intake: MosquittoHandler {
     return lostCount
   }
 
+  private func hasPassedBefore(_ properties: Span<UInt8>) -> Bool {
+    if properties.isEmpty { return false }
+    let via = via
+    return Via.contains(via.span, in: properties)
+  }
+
+  private func noteRoundTrip(_ topic: Span<UInt8>) {
+    counts.roundTrips += 1
+    roundTripCount += 1
+    if roundTripToTell == nil { roundTripToTell = String(decoding: topic) }
+  }
+
+  /// Hands over the topic that is to be told; the next one may be noted from now on.
+  func takeRoundTrip() -> String? {
+    defer { roundTripToTell = nil }
+    return roundTripToTell
+  }
+
   /// Hands over the refusal that is to be told; the next one may be noted from now on.
   func takeRefusal() -> SourceRefusal? {
     defer { refusalToTell = nil }
@@ -302,6 +329,7 @@ package final class Intake: MosquittoHandler {
     if header.isRetained { flags.insert(.retained) }
     flags.qualityOfService = header.qualityOfService
     if header.qualityOfService == .atMostOnce { counts.unprotected += 1 }
+    if hasPassedBefore(properties) { return noteRoundTrip(topic) }
     do throws(JournalError) {
       let message = Message(
         flags: flags, received: now, subscriptionIdentifier: header.subscriptionIdentifier)
@@ -533,7 +561,7 @@ package final class Intake: MosquittoHandler {
     case .missingID: counts.missingID += 1
     case .conflict: counts.conflicts += 1
     case .tooLarge: counts.tooLarge += 1
-    case .refused, nil: break
+    case .refused, .expired, nil: break
     }
   }
 }

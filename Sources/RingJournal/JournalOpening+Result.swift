@@ -89,6 +89,7 @@ extension JournalOpening {
         committed: plan.committed, oldestKept: plan.oldestKept, head: plan.head, sinks: sinks,
         before: superblock ?? Superblock(headOffset: plan.head, highWater: plan.head),
         writerWakeUp: try WakeUp(), expireAfter: options.expireAfter,
+        keepsExpired: options.keepsExpired,
         elapsedTime: ElapsedTime(
           newest: scan.newest, superblock: superblock, environment: environment),
         bootClocks: scan.bootClocks)

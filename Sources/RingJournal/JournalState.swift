@@ -23,6 +23,8 @@ package final class JournalState: Sendable {
   private let headOffset: Atomic<Int>
   /// Age after which a record is no longer delivered; nil: never.
   let expireAfter: Duration?
+  /// A full ring may not give up what has expired.
+  let keepsExpired: Bool
   let elapsedTime: Mutex<ElapsedTime>
   let bootClocks: Mutex<BootClocks>
   let expiryLedger: Mutex<LossLedger>
@@ -35,9 +37,10 @@ package final class JournalState: Sendable {
   init(
     access: JournalAccess, epoch: Epoch, index: consuming GroupIndex, committed: UInt64,
     oldestKept: UInt64, head: Int, sinks: [SinkState], before: Superblock, writerWakeUp: WakeUp,
-    expireAfter: Duration?, elapsedTime: ElapsedTime, bootClocks: BootClocks
+    expireAfter: Duration?, keepsExpired: Bool, elapsedTime: ElapsedTime, bootClocks: BootClocks
   ) {
     self.expireAfter = expireAfter
+    self.keepsExpired = keepsExpired
     self.elapsedTime = Mutex(elapsedTime)
     self.bootClocks = Mutex(bootClocks)
     expiryLedger = Mutex(before.expiry)

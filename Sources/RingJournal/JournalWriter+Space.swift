@@ -53,7 +53,8 @@ extension JournalWriter {
         let isRequired = last > requiredFloor
         let expiry = state.expiry()
         let isExpired = expiry.isExpired(oldest)
-        if isRequired && !isExpired && options.whenFull == .block { return false }
+        let mayGo = isExpired && !options.keepsExpired
+        if isRequired && !mayGo && options.whenFull == .block { return false }
         giveUp(
           from: oldest, requiredFloor: requiredFloor, mayDropRequired: isRequired,
           expiry: expiry)

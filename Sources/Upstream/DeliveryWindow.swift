@@ -66,7 +66,7 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
   }
 
   private struct Slot {
-    let item: Item
+    var item: Item
     let range: SequenceRange
     let recordCount: Int
     let byteCount: Int
@@ -134,6 +134,23 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
     slots.append(
       Slot(
         item: item, range: range, recordCount: recordCount, byteCount: byteCount, state: .waiting))
+  }
+
+  /// The item whose publish has this mid.
+  package func item(sentAs mid: Int32) -> Item? { slots.first { $0.isSent(mid: mid) }?.item }
+
+  /// Sends `item` instead of what waits at `index`; it accounts for the same sequences.
+  package mutating func replace(_ index: Int, by item: Item) {
+    precondition(slots[index].state == .waiting, "only what waits can be replaced")
+    slots[index].item = item
+  }
+
+  /// What waits at `index` needs no sending: its sequences are accounted for elsewhere, as `item`
+  /// says. A new connection makes it wait again, and the owner resolves it again.
+  package mutating func resolve(_ index: Int, by item: Item) -> Outcome {
+    replace(index, by: item)
+    slots[index].state = .accepted
+    return popAccepted()
   }
 
   package mutating func nextStep(now: MonotonicTime) -> Step {

@@ -42,6 +42,9 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
   private let makeConnection: MakeOutboundConnection<Connection>
   private var batcher: Batcher
   private var window: DeliveryWindow<Batch>
+  private var post: DeadLetterPost
+  /// What the window has given for accepted; the cursor waits for dead letters, too.
+  private var acceptedThrough: Sequence
   private var backoff: Backoff
   private var attempt = 0
   private var lastReported: MosquittoError.Code?
@@ -84,6 +87,10 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     self.batcher = batcher
     self.backoff = backoff
     self.sentThrough = journal.acknowledged(sink)
+    self.acceptedThrough = journal.acknowledged(sink)
+    post = DeadLetterPost(
+      topic: options.deadLetterTopic, sink: options.name, route: route,
+      journal: journal.identity.id, metrics: metrics, logger: logger)
     window = DeliveryWindow(
       slotCountMax: options.inFlightMax, acceptance: options.acceptance,
       acceptsNoSubscriber: options.acceptsNoSubscriber, answerTimeout: answerTimeout,
@@ -134,13 +141,14 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
       end = .lost(error.naming(endpoints[endpoint]))
     }
     metrics.connected.record(0)
+    post.connectionLost()
     if let failure { throw failure }
     try handle(window.connectionLost(inbox.disconnectReason, now: Clock.monotonic()))
     if let liveSince, Clock.monotonic().since(liveSince) >= Self.stableAfter {
       backoff.succeeded()
       lastReported = nil
     }
-    if case .lost(let error) = end { waitAfter(error) }
+    if case .lost(let error) = end { try waitAfter(error) }
   }
 
   /// A journal failure met while a connection was open; thrown once it is dropped.
@@ -161,7 +169,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     }
   }
 
-  private mutating func waitAfter(_ error: MosquittoError) {
+  private mutating func waitAfter(_ error: MosquittoError) throws(JournalError) {
     let pause = backoff.next()
     metrics.reconnects.increment()
     let metadata: Logger.Metadata = [
@@ -180,6 +188,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
       let ready = Poll.wait(socket: nil, wakeUp: wakeUp, timeout: min(turn, rest))
       if ready.wokenUp { wakeUp.clear() }
       status.progress(stage)
+      try keepExpired()
     }
   }
 
@@ -252,13 +261,14 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
   private mutating func fillAndSend(_ connection: inout Connection) throws -> Duration {
     while true {
       let now = Clock.monotonic()
+      try post.publish(
+        over: &connection, from: &batcher, packetByteCountMax: packetByteCountMax, now: now)
       switch window.nextStep(now: now) {
+      case .fill where post.isFull: return waiting(until: post.wakeUp, now: now)
       case .fill:
         switch try batcher.next(now: now, closing: isDraining) {
-        case .batch(let batch):
-          window.add(
-            batch, range: batch.range, recordCount: batch.divisibleCount,
-            byteCount: batch.bytes.count)
+        case .batch(let batch): add(batch)
+        case .expired(let range, let epoch): try keep(range, epoch)
         case .wait(let until): return waiting(until: until, now: now)
         case .idle: return waiting(until: nil, now: now)
         }
@@ -272,7 +282,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
   }
 
   private func waiting(until time: MonotonicTime?, now: MonotonicTime) -> Duration {
-    let deadlines = [time, window.answerDeadline].compactMap { $0 }
+    let deadlines = [time, window.answerDeadline, post.wakeUp].compactMap { $0 }
     guard let next = deadlines.min() else { return Self.idleTurn }
     return max(.zero, min(Self.idleTurn, next.since(now)))
   }
@@ -281,6 +291,14 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     _ index: Int, _ connection: inout Connection, now: MonotonicTime
   ) throws {
     let batch = window[index]
+    if case .kept = batch.destination { return try handle(window.resolve(index, by: batch)) }
+    if case .unmapped(let topic) = batch.destination {
+      logger.error(
+        "topic_map has no topic for a record",
+        metadata: ["mqtt.topic": "\(topic)", "journal.sequence": "\(batch.range.first)"])
+      return try handle(window.undeliverable(index, .topicNameInvalid, now: now))
+    }
+    if let deadline = batch.deadline, now >= deadline { return try expire(index) }
     let topic = topic(of: batch)
     if let packetByteCountMax,
       batch.bytes.count + topic.utf8.count + batch.properties.count
@@ -290,7 +308,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     }
     let mid: Int32
     do throws(MosquittoError) {
-      mid = try publish(batch, topic, &connection)
+      mid = try publish(batch, topic, &connection, now: now)
     } catch {
       // The library refused this one message and the connection stands: sending it again would be
       // refused again.
@@ -314,9 +332,9 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
 
   /// A broker without retained messages gets them as ordinary ones: that is less, but not nothing.
   private func publish(
-    _ batch: Batch, _ topic: String, _ connection: inout Connection
+    _ batch: Batch, _ topic: String, _ connection: inout Connection, now: MonotonicTime
   ) throws(MosquittoError) -> Int32 {
-    let properties = PublishProperties(wireEncoding: batch.properties)
+    let properties = PublishProperties(wireEncoding: batch.properties(at: now))
     do throws(MosquittoError) {
       return try connection.publish(
         topic: topic, payload: batch.bytes.span, quality: .atLeastOnce, retain: batch.isRetained,
@@ -335,7 +353,9 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     switch batch.destination {
     case .batches: options.topic
     case .topic(let topic): topic
+    case .notices(.deadLetter) where options.deadLetterTopic != nil: options.deadLetterTopic ?? ""
     case .notices(let notice): "penstock/v1/\(route.gateway)/\(route.name)/\(notice.rawValue)"
+    case .kept, .unmapped: preconditionFailure("this is not published")
     }
   }
 
@@ -353,17 +373,36 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     }
     let now = Clock.monotonic()
     for answer in inbox.answers {
-      let verdict = window.answered(mid: answer.mid, reason: answer.reason, now: now)
-      if case .refused = PublishVerdict(
-        answer.reason, acceptsNoSubscriber: options.acceptsNoSubscriber)
-      {
-        metrics.refused(answer.reason)
+      if post.answered(mid: answer.mid, reason: answer.reason, now: now) {
+        acknowledge(through: acceptedThrough)
+        continue
+      }
+      let reason = reasonThatCounts(answer.reason, mid: answer.mid)
+      let verdict = window.answered(mid: answer.mid, reason: reason, now: now)
+      if case .refused = PublishVerdict(reason, acceptsNoSubscriber: options.acceptsNoSubscriber) {
+        metrics.refused(reason)
       }
       try handle(verdict)
     }
     inbox.answers.removeAll(keepingCapacity: true)
     if let lost { throw lost }
     if connection.socket == nil { throw connectionGone() }
+  }
+
+  /// "No subscriber" is no refusal of a retained message, which the broker keeps for whoever comes,
+  /// nor of a notice: what it tells is counted and logged here, and records must not wait until
+  /// somebody listens to it.
+  private func reasonThatCounts(_ reason: ReasonCode, mid: Int32) -> ReasonCode {
+    guard reason == .noMatchingSubscribers, let batch = window.item(sentAs: mid) else {
+      return reason
+    }
+    if case .notices = batch.destination {
+      logger.notice(
+        "nobody subscribes to the notices of this route",
+        metadata: ["mqtt.topic": "\(topic(of: batch))", "journal.sequences": "\(batch.range)"])
+      return .success
+    }
+    return batch.isRetained ? .success : reason
   }
 
   /// Moves the cursor and does what the window asks for.
@@ -374,7 +413,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     }
     if let through = outcome.advanced {
       acknowledge(through: through)
-      if let reason = refusal {
+      if let reason = refusal, outcome.accepted.contains(where: { $0.destination != .kept }) {
         refusal = nil
         logger.notice(
           "the upstream broker accepts again", metadata: ["mqtt.reason": "\(reason)"])
@@ -409,7 +448,10 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     }
   }
 
-  private func acknowledge(through sequence: Sequence) {
+  private mutating func acknowledge(through sequence: Sequence) {
+    acceptedThrough = max(acceptedThrough, sequence)
+    let sequence = min(acceptedThrough, post.floor?.previous ?? acceptedThrough)
+    guard sequence > journal.acknowledged(sink) else { return }
     Failpoint.upstreamBeforeCursor.reach()
     journal.acknowledge(sink, through: sequence)
     Failpoint.upstreamAfterCursor.reach()
@@ -420,37 +462,99 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
   private mutating func store(
     _ batch: Batch, _ range: SequenceRange, reason: ReasonCode
   ) throws(JournalError) {
-    var stored: Result<UInt64, JournalError>?
+    var stored = DeadLetterRun(cause: .refused(reason), sink: options.name, journal: journal)
     let deadLetters = deadLetters
-    let sinkName = options.name
     Failpoint.deadLetterBeforeStore.reach()
     let found = try batcher.withOnlyRecord(in: range, gaps: batch.gaps) { record, bytes in
-      do throws(JournalError) {
-        stored = .success(
-          try deadLetters.store(record, bytes, sink: sinkName, reason: reason))
-      } catch {
-        stored = .failure(error)
-      }
+      stored.store(record, bytes, in: deadLetters)
     }
-    let overwrittenCount = found == nil ? 0 : try stored?.get() ?? 0
-    Failpoint.deadLetterAfterStore.reach()
-    metrics.deadLetters.increment()
-    logger.error(
-      "a record is refused upstream for good, kept as a dead letter",
-      metadata: ["journal.sequence": "\(range.last)", "mqtt.reason": "\(reason)"])
-    if overwrittenCount > 0 {
-      metrics.lostDeadLetters.increment(by: Int64(clamping: overwrittenCount))
-      logger.error(
-        "the dead letter file is full, its oldest are overwritten: look at them, or enlarge it",
-        metadata: ["dead_letter.lost": "\(overwrittenCount)"])
-    }
+    try report(stored)
     switch batch.destination {
     // What else the batch told of, as that records expired, is told again.
     case .batches: batcher.elide(found ?? range)
     // A raw route has nothing that could say "elided"; the stored dead letter is the account.
-    case .topic, .notices:
+    case .topic, .unmapped, .notices, .kept:
       batcher.rewind(to: range.last.next)
       acknowledge(through: range.last)
+    }
+  }
+
+  // MARK: - What expires
+
+  /// While the broker is away commands expire all the same: they are kept at once, so that somebody
+  /// sees it, and their space is free.
+  private mutating func keepExpired() throws(JournalError) {
+    guard options.batch.keepsExpired else { return }
+    let now = Clock.monotonic()
+    var index = 0
+    while index < window.slotCount {
+      let slotCount = window.slotCount
+      if let deadline = window[index].deadline, now >= deadline { try expire(index) }
+      index = window.slotCount < slotCount ? 0 : index + 1
+    }
+    while window.slotCount < window.slotCountMax, !post.isFull {
+      switch try batcher.next(now: now, closing: isDraining) {
+      case .batch(let batch): add(batch)
+      case .expired(let range, let epoch): try keep(range, epoch)
+      case .wait, .idle: return
+      }
+    }
+  }
+
+  /// The record that waits at `index` has expired since it was read.
+  private mutating func expire(_ index: Int) throws(JournalError) {
+    let batch = window[index]
+    guard options.batch.keepsExpired else {
+      return window.replace(index, by: batcher.noticeOfExpired(batch))
+    }
+    try storeExpired(batch.range)
+    try handle(window.resolve(index, by: .kept(batch.range, epoch: batch.epoch)))
+  }
+
+  /// Expired records that were not sent at all: the cursor passes them in their turn.
+  private mutating func keep(_ range: SequenceRange, _ epoch: Epoch) throws(JournalError) {
+    try storeExpired(range)
+    let kept = Batch.kept(range, epoch: epoch)
+    add(kept)
+    try handle(window.resolve(window.slotCount - 1, by: kept))
+  }
+
+  private mutating func storeExpired(_ range: SequenceRange) throws(JournalError) {
+    var stored = DeadLetterRun(cause: .expired, sink: options.name, journal: journal)
+    stored.sentThrough = sentThrough
+    let deadLetters = deadLetters
+    Failpoint.deadLetterBeforeStore.reach()
+    try batcher.withRecords(in: range) { record, bytes in
+      stored.store(record, bytes, in: deadLetters)
+    }
+    try report(stored)
+    // Nothing is left to keep of what the ring has given up meanwhile.
+    if stored.seenCount < range.count { journal.countExpired(range, sink: sink) }
+  }
+
+  private mutating func add(_ batch: Batch) {
+    window.add(
+      batch, range: batch.range, recordCount: batch.divisibleCount, byteCount: batch.bytes.count)
+    post.note(batch.deadLetters)
+  }
+
+  private mutating func report(_ stored: DeadLetterRun) throws(JournalError) {
+    if let failure = stored.failure { throw failure }
+    post.note(stored.sequences, cause: stored.cause)
+    Failpoint.deadLetterAfterStore.reach()
+    for sequence in stored.sequences {
+      metrics.deadLetter(stored.cause)
+      logger.error(
+        stored.cause == .expired
+          ? "a command was not delivered in time, kept as a dead letter"
+          : "a record is refused upstream for good, kept as a dead letter",
+        metadata: ["journal.sequence": "\(sequence)", "mqtt.reason": "\(stored.cause.text)"])
+    }
+    if stored.overwrittenCount > 0 {
+      metrics.lostDeadLetters.increment(by: Int64(clamping: stored.overwrittenCount))
+      logger.error(
+        "the dead letter file is full, its oldest are overwritten: look at them, or enlarge it",
+        metadata: ["dead_letter.lost": "\(stored.overwrittenCount)"])
     }
   }
 

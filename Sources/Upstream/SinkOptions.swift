@@ -11,17 +11,6 @@ package enum Acceptance: String, Sendable, Hashable, CaseIterable {
   case hub
 }
 
-/// How a raw record's topic becomes its topic upstream: cut one prefix, put another in front.
-package struct TopicMap: Sendable, Hashable {
-  package var removePrefix: String = ""
-  package var addPrefix: String = ""
-
-  package init(removePrefix: String = "", addPrefix: String = "") {
-    self.removePrefix = removePrefix
-    self.addPrefix = addPrefix
-  }
-}
-
 /// In which order a backlog leaves after an outage.
 package enum DrainOrder: String, Sendable, Hashable, CaseIterable {
   /// As journalled: order per source is kept.
@@ -80,13 +69,5 @@ package struct SinkOptions: Sendable, Hashable {
     self.name = name
     self.connection = connection
     self.topic = topic
-  }
-}
-
-extension TopicMap {
-  /// The topic upstream. A topic without the prefix keeps all its levels.
-  package func apply(to topic: String) -> String {
-    guard topic.hasPrefix(removePrefix) else { return addPrefix + topic }
-    return addPrefix + topic.dropFirst(removePrefix.count)
   }
 }

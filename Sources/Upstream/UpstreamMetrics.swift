@@ -9,7 +9,11 @@ package struct UpstreamMetrics: Sendable {
   let records: Counter
   let bytes: Counter
   let resent: Counter
-  let deadLetters: Counter
+  private let refusedForGood: Counter
+  private let expired: Counter
+  /// Letters on `dead_letter.topic`.
+  let publishedDeadLetters: Counter
+  let refusedDeadLetters: Counter
   /// Overwritten in a dead letter file that was full; the route's, whichever sink met it.
   let lostDeadLetters: Counter
   let reconnects: Counter
@@ -34,7 +38,20 @@ package struct UpstreamMetrics: Sendable {
     records = counter("records_total")
     bytes = counter("bytes_total")
     resent = counter("resent_total")
-    deadLetters = counter("dead_letters_total")
+    func deadLetters(_ reason: DeadLetterReason) -> Counter {
+      Counter(
+        label: "penstock_upstream_dead_letters_total",
+        dimensions: dimensions + [("reason", reason.text)])
+    }
+    refusedForGood = deadLetters(.refused)
+    expired = deadLetters(.expired)
+    func published(_ outcome: String) -> Counter {
+      Counter(
+        label: "penstock_upstream_dead_letter_publishes_total",
+        dimensions: dimensions + [("outcome", outcome)])
+    }
+    publishedDeadLetters = published("accepted")
+    refusedDeadLetters = published("refused")
     lostDeadLetters = Counter(
       label: "penstock_journal_lost_records_total",
       dimensions: [("route", route), ("reason", GapReason.deadLetterFull.text)])
@@ -59,8 +76,16 @@ package struct UpstreamMetrics: Sendable {
     ).increment()
   }
 
+  func deadLetter(_ cause: DeadLetterCause) {
+    switch cause {
+    case .refused: refusedForGood.increment()
+    case .expired: expired.increment()
+    }
+  }
+
   /// Counted with the acceptance and not with the sending: what is sent twice counts once.
   func accepted(_ batch: Batch) {
+    if case .kept = batch.destination { return }
     batches.increment()
     records.increment(by: Int64(batch.recordCount - batch.tombstoneCount))
     bytes.increment(by: Int64(batch.bytes.count))

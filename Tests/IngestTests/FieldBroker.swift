@@ -262,7 +262,7 @@ final class IngestKit {
         ? nil
         : try EdgeFilter(
           options.filter, behind: pointers, recovered: recovery.take()?.finish()),
-      retained: retained, sabotage: sabotage)
+      retained: retained, via: "gw-1/telemetry", sabotage: sabotage)
     return (intake, state)
   }
 

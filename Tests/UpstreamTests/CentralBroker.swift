@@ -30,7 +30,7 @@ final class CentralBroker {
     case refusedByLibrary(MosquittoError.Code)
   }
 
-  /// Decides about each publish.
+  /// Decides about each publish. The topic of dead letters is `letters`.
   var answer: (Published) -> Answer = { _ in .code(.success) }
   var acknowledgement = ConnectAcknowledgement(reason: .success, sessionPresent: false)
   var acceptsConnections = true
@@ -180,6 +180,16 @@ final class SinkKit {
         RecordDraft(receivedMonotonic: Clock.monotonic()), topic: topic.span, idText: none.span,
         properties: none.span, payload: payload.span)
     }
+    _ = try writer?.commit()
+  }
+
+  /// Commits a record that was a dead letter when it came.
+  func commitDeadLetter(_ reason: DeadLetterReason, _ text: String) throws {
+    let none: [UInt8] = []
+    let (topic, payload) = (Array("pumps/1/metrics".utf8), Array(text.utf8))
+    _ = try writer?.append(
+      RecordDraft(kind: .deadLetter, reason: reason, receivedMonotonic: Clock.monotonic()),
+      topic: topic.span, idText: none.span, properties: none.span, payload: payload.span)
     _ = try writer?.commit()
   }
 

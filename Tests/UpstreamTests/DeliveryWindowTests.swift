@@ -49,6 +49,24 @@ private func hubWindow() -> DeliveryWindow<String> { window(acceptance: .hub) }
     #expect(window.isEmpty)
   }
 
+  @Test("what needs no sending is passed in its turn, and again after a lost connection")
+  func resolved() {
+    var window = window()
+    window.fillAndSend(1)
+    window.add("expired", range: batchRange(11, 11), recordCount: 1)
+    #expect(window.resolve(1, by: "kept").advanced == nil)
+    _ = window.connectionLost(nil, now: time(1))
+    window.connected(outstandingMax: 100)
+    #expect(window.nextStep(now: time(1)) == .send(0))
+    window.sent(0, mid: 7, at: time(1))
+    #expect(window.nextStep(now: time(1)) == .send(1))
+    #expect(window[1] == "kept" && window.item(sentAs: 7) == "batch 0")
+    #expect(window.resolve(1, by: "kept").advanced == nil)
+    let outcome = window.answered(mid: 7, reason: .success, now: time(2))
+    #expect(outcome.advanced == Sequence(11))
+    #expect(outcome.accepted == ["batch 0", "kept"])
+  }
+
   @Test("an answer with an unknown mid changes nothing")
   func unknownAnswer() {
     var window = window()

@@ -68,7 +68,8 @@ package enum MetricCatalogue {
       "Records journalled as dead letters: missing-id, conflict, too-large."),
     counter(
       "penstock_ingest_dropped_total", ["route", "reason"],
-      "Messages acknowledged but deliberately not stored: conflict, quota, rate, size, topic."),
+      "Messages acknowledged but deliberately not stored: conflict, quota, rate, size, topic, loop "
+        + "(this route has carried it before)."),
     gauge(
       "penstock_ingest_quota_sources", ["route"],
       "Source topics told apart by a source quota or source limits."),
@@ -152,8 +153,13 @@ package enum MetricCatalogue {
       "penstock_upstream_refused_total", ["route", "sink", "code"],
       "Publishes refused by the sink, by MQTT reason code."),
     counter(
-      "penstock_upstream_dead_letters_total", ["route", "sink"],
-      "Records refused upstream for good and kept in the local dead-letter file."),
+      "penstock_upstream_dead_letters_total", ["route", "sink", "reason"],
+      "Records kept in the local dead-letter file: refused upstream for good (refused), commands "
+        + "that were not delivered in time (expired)."),
+    counter(
+      "penstock_upstream_dead_letter_publishes_total", ["route", "sink", "outcome"],
+      "Dead letters published on dead_letter.topic (accepted), or not to be published there and "
+        + "kept on this machine only (refused)."),
     counter(
       "penstock_upstream_resent_total", ["route", "sink"],
       "Batches sent again after a lost connection or a refusal."),

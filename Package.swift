@@ -186,6 +186,16 @@ let package = Package(
         "penstock",
       ],
       swiftSettings: settings),
+    // Brokers and networks that misbehave: scripted peers, network namespaces.
+    .testTarget(
+      name: "NetworkTests",
+      dependencies: [
+        "Audit", "Batching", "Deduplication", "Envelope", "GatewayConfiguration", "GatewayCore",
+        "Ingest", "Mosquitto", "Platform", "PumpTelemetry", "RingJournal", "TestSupport",
+        "Upstream",
+        "penstock", logging,
+      ],
+      swiftSettings: settings + sabotage),
     .testTarget(
       name: "TidyTests", dependencies: ["GatewayCore", "Platform"], swiftSettings: settings),
     // Interposes malloc: for tests and benchmarks, never below a product.

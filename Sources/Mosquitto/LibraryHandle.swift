@@ -4,6 +4,7 @@
 // that reads), `_reconnect` and `_reinitialise` (a new connection gets a new handle).
 
 import CMosquitto
+import CMosquittoGuard
 import GatewayCore
 import Glibc
 import Platform
@@ -126,7 +127,9 @@ final class LibraryHandle {
   // MARK: The external loop
 
   /// One `mosquitto_loop_read`: about one packet. May queue PUBACKs; never writes MQTT.
-  func loopRead() -> LibraryResult { unsafe perform { unsafe mosquitto_loop_read($0, 1) } }
+  func loopRead() -> LibraryResult {
+    unsafe perform { unsafe penstock_mosquitto_loop_read($0, 1) }
+  }
 
   /// Writes the whole queue or up to EAGAIN. There is no partial flush. `isCorked` gathers the
   /// packets into full segments: PUBACKs have 4 bytes each and one send(2) each.

@@ -368,6 +368,8 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
         try connection.read()
         if inbox.answers.count == before { break }
       }
+      // Nothing is subscribed here; what a broker sends all the same must not hold up the flush.
+      try connection.releaseReceived()
     } catch {
       lost = error
     }

@@ -123,6 +123,8 @@ struct ScriptedOutbound: ~Copyable, OutboundConnection {
     try broker.publish(topic, payload, inbox)
   }
 
+  mutating func releaseReceived() throws(MosquittoError) {}
+
   mutating func disconnect() throws(MosquittoError) { broker.isConnected = false }
 }
 

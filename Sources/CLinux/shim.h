@@ -7,6 +7,8 @@
 #include <signal.h>
 #include <spawn.h>
 #include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/file.h>
@@ -38,4 +40,15 @@ static const unsigned penstock_begin_writeback = 2;
 static inline int penstock_unsent_byte_count(int socket) {
     int count = 0;
     return ioctl(socket, SIOCOUTQ, &count) == 0 ? count : -1;
+}
+
+// Milliseconds since the peer's TCP was last heard of: with data, and with anything. -1 on error
+// (struct tcp_info is full of bit fields).
+static inline int penstock_tcp_silence(int socket, unsigned *data, unsigned *any) {
+    struct tcp_info info;
+    socklen_t size = sizeof info;
+    if (getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return -1;
+    *data = info.tcpi_last_data_recv;
+    *any = info.tcpi_last_ack_recv;
+    return 0;
 }

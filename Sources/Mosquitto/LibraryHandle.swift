@@ -99,14 +99,18 @@ final class LibraryHandle {
 
   // MARK: Connecting
 
+  /// The library takes none below it but 0.
+  static let keepAliveMin = Duration.seconds(5)
+
   /// Starts TCP to `endpoint` without waiting for it. Resolves the name, which blocks.
   /// `bindAddress` chooses the address family.
   func startConnection(
     _ endpoint: BrokerEndpoint, options: ConnectionOptions, bindAddress: String?
   ) -> LibraryResult {
-    // The library sends PINGREQ by whole seconds and takes no keepalive below 5 but 0.
+    // The library sends PINGREQ by whole seconds.
     let seconds = options.keepAlive.components.seconds
-    let keepAlive = seconds == 0 ? 0 : Int32(min(max(seconds, 5), 65_535))
+    let keepAlive =
+      seconds == 0 ? 0 : Int32(min(max(seconds, Self.keepAliveMin.components.seconds), 65_535))
     if options.protocolVersion == .v5 {
       // Only the blocking connect takes properties. It stores them, then looks at the host: without
       // one it stops there (MOSQ_ERR_INVAL), and the asynchronous connect uses what was stored

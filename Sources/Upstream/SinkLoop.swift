@@ -170,7 +170,8 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
   }
 
   private mutating func waitAfter(_ error: MosquittoError) throws(JournalError) {
-    let pause = backoff.next()
+    let isCut = liveSince != nil && error.isEndByPeer
+    let pause = backoff.next(spread: isCut ? options.connection.reconnectSpread : .zero)
     metrics.reconnects.increment()
     let metadata: Logger.Metadata = [
       "broker.error": "\(error)", "retry.seconds": "\(pause.seconds)",

@@ -97,7 +97,8 @@ struct MalformedStreamTests {
         name: "PUBLISH whose properties are longer than it",
         bytes: [0x32, 9, 0, 1, 0x61, 0, 1, 0xff, 0xff, 0x7f, 0x26]),
       Crafted(
-        name: "PUBLISH with a topic alias", bytes: [0x32, 9, 0, 1, 0x61, 0xff, 0xf6, 3, 0x23, 0, 1]),
+        name: "PUBLISH with a topic alias",
+        bytes: [0x32, 9, 0, 1, 0x61, 0xff, 0xf6, 3, 0x23, 0, 1]),
       Crafted(name: "PUBACK with an unknown property", bytes: [0x40, 6, 0, 1, 0, 2, 0x7f, 0]),
       Crafted(
         name: "PUBLISH with an unknown property",

@@ -49,7 +49,10 @@ struct TakeoverTests {
     try stage.gateway.wait(for: "patience", within: .seconds(60)) { patience.isOver }
     #expect(stage.central.withRole { $0.connectTimes.count } == 1)
     stage.central.withRole { $0.farewell = nil }
-    try stage.drain(within: .seconds(120))
+    try stage.gateway.wait(for: "the return", within: .seconds(120)) {
+      stage.central.withRole { $0.connectTimes.count } > 1
+    }
+    try stage.drain()
     let times = stage.central.withRole { $0.connectTimes }
     Campaign.tell("taken over at the centre", "back after \(times[1].since(times[0]))")
     #expect(try stage.gateway.stop() == 0)

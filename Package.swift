@@ -65,6 +65,7 @@ let package = Package(
     // C: one module map and one shim header over each system library.
     .systemLibrary(
       name: "CMosquitto", pkgConfig: "libmosquitto", providers: [.apt(["libmosquitto-dev"])]),
+    .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
     .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
@@ -79,7 +80,7 @@ let package = Package(
       name: "Platform", dependencies: ["CLinux", "GatewayCore"],
       swiftSettings: settings + sabotage),
     module("JSONScanning", ["GatewayCore"]),
-    module("Mosquitto", ["CMosquitto", "GatewayCore", "Platform", logging]),
+    module("Mosquitto", ["CMosquitto", "COpenSSL", "GatewayCore", "Platform", logging]),
 
     // The data path, in order.
     .target(
@@ -130,7 +131,8 @@ let package = Package(
     tests("GatewayCore"),
     tests("Platform", ["GatewayCore"]),
     tests("JSONScanning", ["GatewayCore", "AllocationCounting"]),
-    tests("Mosquitto", ["CMosquitto", "GatewayCore", "Platform", "TestSupport", logging]),
+    tests(
+      "Mosquitto", ["CMosquitto", "COpenSSL", "GatewayCore", "Platform", "TestSupport", logging]),
     tests("Filtering", ["GatewayCore", "JSONScanning", "Deduplication", "AllocationCounting"]),
     tests("Deduplication", ["GatewayCore", "JSONScanning", "AllocationCounting"]),
     tests(
@@ -150,6 +152,12 @@ let package = Package(
       "Observability",
       ["GatewayCore", "Platform", logging, metrics, lifecycle, nioCore, nioPosix, lifecycleTestKit]
     ),
+    tests(
+      "Gateway",
+      [
+        "GatewayConfiguration", "GatewayCore", "Mosquitto", "Observability", "Platform",
+        "TestSupport", logging,
+      ]),
     tests("PumpTelemetry", ["GatewayCore", "JSONScanning"]),
     tests(
       "Ingest",

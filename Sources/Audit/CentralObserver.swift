@@ -38,9 +38,11 @@ package final class CentralObserver: Sendable {
   private let status = Mutex(Status())
 
   package init(
-    endpoint: BrokerEndpoint, clientID: String, filters: [String], record: @escaping Record
+    endpoint: BrokerEndpoint, clientID: String, filters: [String],
+    protocolVersion: ProtocolVersion = .v5, record: @escaping Record
   ) throws(SystemError) {
     var options = ConnectionOptions(endpoints: [endpoint], clientID: clientID)
+    options.protocolVersion = protocolVersion
     options.connectTimeout = .seconds(2)
     options.keepAlive = .seconds(20)
     options.sessionExpiry = .seconds(86_400)

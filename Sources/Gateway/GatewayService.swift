@@ -3,10 +3,12 @@ package import GatewayConfiguration
 import GatewayCore
 import Ingest
 package import Logging
+import Mosquitto
 package import Observability
 import Platform
 import ServiceLifecycle
 import UnixSignals
+import Upstream
 
 /// The whole agent: one pipeline per route, and what looks after them. Runs until SIGTERM or
 /// SIGINT, or until a journal fails.
@@ -69,11 +71,19 @@ package struct GatewayService: Sendable {
           address: listen, pages: ObservabilityPages(registry: registry, board: board),
           logger: logger))
     }
+    let used = options.usedBrokers
+    let companions = BrokerCompanions(
+      brokers: used,
+      certificates: CertificateWatch(brokers: used, status: board, logger: logger))
+    services += companions.services(
+      of: options,
+      message: PresenceMessage(
+        gateway: options.gatewayID, version: version, started: Clock.wall()), logger: logger)
     for route in options.routes {
       services.append(
         Pipeline(
-          gateway: options, route: route, status: board, logger: logger, commits: commits,
-          isDeliverOnly: isDeliverOnly, sabotage: sabotage))
+          gateway: options, route: route, companions: companions, status: board, logger: logger,
+          commits: commits, isDeliverOnly: isDeliverOnly, sabotage: sabotage))
     }
     if let failures, !isDeliverOnly {
       services.append(FailureReset(commits: commits, failures: failures))
@@ -111,19 +121,32 @@ package struct GatewayService: Sendable {
 
 extension GatewayService {
   /// Of the runtime, the pages and systemd's socket; an ingest half (journal, wake-up, connection);
-  /// a sink (journal, wake-up, connection). Measured: 24 are enough for one of each.
-  private static let descriptorCounts = (base: 16, route: 4, sink: 4)
+  /// a sink (journal, wake-up, connection); a status topic, and a probe (wake-ups, connection).
+  /// Measured: 24 are enough for a route with one sink and no status topic.
+  private static let descriptorCounts = (base: 16, route: 4, sink: 4, status: 5, probe: 4)
 
   /// Too few are better told now than by an event loop that traps, or at the first dead letter.
   private func checkDescriptors() throws {
     let counts = Self.descriptorCounts
+    let destinations = Set(options.routes.flatMap(\.sinkBrokers))
     let needed =
       counts.base + counts.route * options.routes.count
       + counts.sink * options.routes.reduce(0) { $0 + $1.sinks.count }
+      + counts.status
+      * options.usedBrokers.count { $0.statusTopic != nil && destinations.contains($0.name) }
+      + counts.probe * options.usedBrokers.count { $0.connection.endpoints.count > 1 }
     guard let limit = descriptorCountMax, limit < needed else { return }
     throw GatewayError(
       "this process may have \(limit) files open, the configuration needs \(needed): raise "
         + "LimitNOFILE in the unit, or ulimit -n")
+  }
+}
+
+extension GatewayOptions {
+  /// The brokers that a route reads from or delivers to.
+  var usedBrokers: [BrokerOptions] {
+    let names = Set(routes.flatMap { [$0.source] + $0.sinkBrokers })
+    return brokers.filter { names.contains($0.name) }
   }
 }
 

@@ -45,6 +45,7 @@ package struct Pipeline: Service {
 
   let gateway: GatewayOptions
   let route: RouteOptions
+  private let companions: BrokerCompanions
   let status: any StatusReporting
   let logger: Logger
   private let commits: CommitWatch
@@ -55,13 +56,15 @@ package struct Pipeline: Service {
   package static let drainLimit: Duration = .seconds(5)
 
   package init(
-    gateway: GatewayOptions, route: RouteOptions, status: any StatusReporting, logger: Logger,
-    commits: CommitWatch, isDeliverOnly: Bool, sabotage: Sabotage
+    gateway: GatewayOptions, route: RouteOptions, companions: BrokerCompanions,
+    status: any StatusReporting, logger: Logger, commits: CommitWatch, isDeliverOnly: Bool,
+    sabotage: Sabotage
   ) {
     self.commits = commits
     self.isDeliverOnly = isDeliverOnly
     self.gateway = gateway
     self.route = route
+    self.companions = companions
     self.status = status
     var logger = logger
     logger[metadataKey: "route"] = "\(route.name)"
@@ -218,13 +221,16 @@ package struct Pipeline: Service {
         ? nil : try EdgeFilter(filter, behind: pointers, recovered: aggregator),
       retained: retained, sabotage: sabotage)
     let connection = route.ingest.connection
-
+    let onVerified = companions.certificates.observer(of: route.source)
     var loop = IngestLoop<MosquittoClient<Intake>>(
       options: route.ingest, intake: intake, control: shared.control, wakeUp: journal.writerWakeUp,
       subscriptions: SubscriptionMemory(path: subscriptionPath), stage: ingestStage,
       status: status, metrics: IngestMetrics(route: route.name), logger: logger,
-      sabotage: sabotage
-    ) { intake in MosquittoClient(options: connection, handler: intake, logger: logger) }
+      sabotage: sabotage, failback: companions.failback(of: route.source)
+    ) { [logger] intake in
+      MosquittoClient(
+        options: connection, handler: intake, logger: logger, onVerified: onVerified)
+    }
     do {
       try loop.run()
       // The sinks have ended before; after an error they may not have, and the file is left as a
@@ -278,12 +284,15 @@ package struct Pipeline: Service {
     var logger = logger
     logger[metadataKey: "sink"] = "\(sink.name)"
     let connection = sink.connection
+    let broker = route.sinkBrokers[index]
+    let onVerified = companions.certificates.observer(of: broker)
     var loop = SinkLoop<MosquittoClient<SinkInbox>>(
       options: sink, route: identity, sink: index, journal: journal, batcher: batcher,
       control: opened.sinks[index], deadLetters: opened.deadLetters, stage: stage(of: sink),
-      status: status, metrics: UpstreamMetrics(route: route.name, sink: sink.name), logger: logger
+      status: status, metrics: UpstreamMetrics(route: route.name, sink: sink.name), logger: logger,
+      failback: companions.failback(of: broker)
     ) { [logger] inbox in
-      MosquittoClient(options: connection, handler: inbox, logger: logger)
+      MosquittoClient(options: connection, handler: inbox, logger: logger, onVerified: onVerified)
     }
     try loop.run()
   }

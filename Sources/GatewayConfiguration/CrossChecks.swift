@@ -78,6 +78,26 @@ struct CrossChecks {
             + "acknowledges it; accepted: the largest packet that broker takes, as in 256KiB")
       }
     }
+    for broker in draft.brokers where broker.connection.protocolVersion == .v311 {
+      warnOfWeakness(broker.name)
+    }
+  }
+
+  /// Legal, and a person should know.
+  private func warnOfWeakness(_ name: String) {
+    if draft.routes.contains(where: { $0.from == name }) {
+      findings.warning(
+        at: "brokers.\(name).protocol",
+        "over 3.1.1 a group commit holds as many messages as the broker has in flight (Mosquitto: "
+          + "max_inflight_messages, 20), and the broker alone decides how long it keeps our session"
+      )
+    }
+    if draft.routes.contains(where: { $0.sinks.contains { $0.broker == name } }) {
+      findings.warning(
+        at: "brokers.\(name).protocol",
+        "over 3.1.1 a broker cannot refuse: what its access rules or limits stop is acknowledged "
+          + "and lost, and so is what has no subscriber; test the rules, and prefer protocol: 5")
+    }
   }
 
   /// Two connections with one client id throw each other out for ever.
@@ -152,8 +172,11 @@ struct CrossChecks {
   }
 }
 
-/// The client ids of one broker's connections: one handle per direction, route and sink.
-enum ClientID {
+/// The client ids of one broker's connections: one handle per direction, route and sink, and two
+/// for the broker itself.
+package enum ClientID {
+  package static func status(broker: String) -> String { "-\(broker)-status" }
+  package static func probe(broker: String) -> String { "-\(broker)-probe" }
   static func inbound(route: String) -> String { "-\(route)-in" }
   static func outbound(route: String, sink: String) -> String { "-\(route)-\(sink)-out" }
 }

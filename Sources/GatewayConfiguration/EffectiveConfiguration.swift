@@ -66,6 +66,12 @@ enum EffectiveConfiguration {
       section.line("protocol", "3.1.1")
     }
     section.line("keep_alive", Quantity.text(connection.keepAlive))
+    section.line("failback", connection.failbackInterval.map(Quantity.text) ?? "none")
+    if let topic = broker.statusTopic {
+      section.line("status_topic", quoting: topic)
+    } else {
+      section.line("status_topic", "none")
+    }
     if let username = connection.username { section.line("username", quoting: username) }
     switch connection.password {
     case .file(let path): section.line("password_file", quoting: path)
@@ -81,6 +87,11 @@ enum EffectiveConfiguration {
         if let file = tls.authorityFile { section.line("ca_file", quoting: file) }
         if let file = tls.certificateFile { section.line("cert_file", quoting: file) }
         if let file = tls.keyFile { section.line("key_file", quoting: file) }
+        if let name = tls.applicationProtocol { section.line("alpn", quoting: name) }
+        if let key = tls.presharedKey {
+          section.line("psk_identity", quoting: key.identity)
+          section.line("psk_file", quoting: key.keyFile)
+        }
       }
     }
   }

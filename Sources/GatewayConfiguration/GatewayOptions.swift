@@ -32,6 +32,8 @@ package struct BrokerOptions: Sendable, Hashable {
   package var connection: ConnectionOptions
   /// Allows `mqtt://` to another machine, where everything can be read and changed on the way.
   package var insecurePlaintext: Bool = false
+  /// Where the gateway's status is kept if a destination uses this broker; nil keeps none.
+  package var statusTopic: String?
   /// Where the password comes from when it comes from the environment. Printed instead of it.
   package var passwordVariable: String?
 

@@ -2,7 +2,7 @@ import CoreMetrics
 import Deduplication
 package import GatewayCore
 package import Logging
-import Mosquitto
+package import Mosquitto
 package import Platform
 package import RingJournal
 
@@ -25,6 +25,8 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   /// Why a connection ended.
   private enum End {
     case lost(MosquittoError)
+    /// Back to the first endpoint, which accepts again.
+    case returning
     case ringFull
     case quiesced
   }
@@ -36,6 +38,10 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   /// Reads before the loop looks at its clock again, whatever they bring.
   private static var readsPerTurnMax: Int { 4096 }
   private static var subscribeTimeout: Duration { .seconds(30) }
+  /// Before it goes back to the first endpoint the loop takes what still comes: until nothing came
+  /// for so long, or for so long in all.
+  private static var returnQuiet: Duration { .seconds(1) }
+  private static var returnPatience: Duration { .seconds(10) }
 
   private let options: IngestOptions
   private let intake: Intake
@@ -46,6 +52,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   private let metrics: IngestMetrics
   private let logger: Logger
   private let sabotage: Sabotage
+  private let failback: Failback?
   private let makeConnection: MakeInboundConnection<Connection>
   private var subscriptions: SubscriptionMemory
   private var groupClose: GroupClose
@@ -54,6 +61,11 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   private var attempt = 0
   /// The session expiry of the last connection.
   private var expiryGranted: Duration?
+  /// The endpoint of this connection.
+  private var endpoint = 0
+  /// Since when this connection wants to go back to the first endpoint.
+  private var returningSince: MonotonicTime?
+  private var lastReceipt = MonotonicTime(nanoseconds: 0)
   private var lastReported: MosquittoError.Code?
   /// Since when this connection has its subscription.
   private var liveSince: MonotonicTime?
@@ -69,12 +81,14 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   /// - Parameters:
   ///   - intake: owns the journal's writer; used by this thread alone from now on.
   ///   - backoff: the pauses before another connection.
+  ///   - failback: of the broker, where it has several endpoints.
   ///   - makeConnection: a fresh handle that delivers to the intake; called for each connection.
   package init(
     options: IngestOptions, intake: Intake, control: IngestControl, wakeUp: WakeUp,
     subscriptions: SubscriptionMemory, stage: StageName, status: any StatusReporting,
     metrics: IngestMetrics, logger: Logger, sabotage: Sabotage = .none,
-    backoff: Backoff = Backoff(), makeConnection: @escaping MakeInboundConnection<Connection>
+    backoff: Backoff = Backoff(), failback: Failback? = nil,
+    makeConnection: @escaping MakeInboundConnection<Connection>
   ) {
     self.options = options
     self.intake = intake
@@ -88,6 +102,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     reports = IngestReports(logger: logger)
     self.sabotage = sabotage
     self.backoff = backoff
+    self.failback = failback
     self.makeConnection = makeConnection
     intake.metrics = metrics
     let connection = options.connection
@@ -124,10 +139,11 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
 
   private mutating func connectAndServe() throws(JournalError) {
     let endpoints = options.connection.endpoints
-    let endpoint = attempt % endpoints.count
+    endpoint = attempt % endpoints.count
     attempt += 1
     status.report(stage, StageState(.connecting, "\(endpoints[endpoint])"))
     liveSince = nil
+    returningSince = nil
     intake.beginConnection()
     var end: End
     do throws(MosquittoError) {
@@ -140,6 +156,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     }
     metrics.connected.record(0)
     intake.left(at: Clock.monotonic())
+    if liveSince != nil { failback?.left(endpoint: endpoint) }
     if let failure = intake.failure { throw failure }
     try commitOpenGroup()
     let lived = liveSince.map { Clock.monotonic().since($0) }
@@ -149,7 +166,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     }
     switch end {
     case .quiesced: logger.info("left the field broker, session kept")
-    case .ringFull: attempt = 0
+    case .ringFull, .returning: attempt = 0
     case .lost(let error):
       if let pause = takeover.ended(error, lived: lived) {
         try stayAway(for: pause, after: error)
@@ -292,6 +309,10 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
         try advance(&session, &connection, now: now)
         if connection.wantsWrite { try connection.flush() }
         if !intake.hasRoom { return try leaveFull(&connection) }
+        if shouldReturn(now: now) {
+          try connection.disconnect()
+          return .returning
+        }
         let chores = try intake.maintain(now: now)
         timeout = min(timeout, chores ?? timeout)
         publishGauges(now: now)
@@ -312,7 +333,11 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
           continue
         }
       }
+      let receivedCount = intake.receivedCount
       readFirst = try readUntilDry(&connection)
+      if returningSince != nil, intake.receivedCount != receivedCount {
+        lastReceipt = Clock.monotonic()
+      }
       drySince = readFirst ? nil : Clock.monotonic()
       if intake.wasRefusedRoom { return .ringFull }
     }
@@ -386,6 +411,23 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   private mutating func leaveFull(_ connection: inout Connection) throws -> End {
     try connection.disconnect()
     return .ringFull
+  }
+
+  /// Whether to leave for the first endpoint now, while nothing is held. What this broker keeps
+  /// for us beyond that waits in its session.
+  private mutating func shouldReturn(now: MonotonicTime) -> Bool {
+    guard let failback, let liveSince, failback.shouldReturn(from: endpoint, since: liveSince)
+    else { return false }
+    if let returningSince {
+      return now.since(lastReceipt) >= Self.returnQuiet
+        || now.since(returningSince) >= Self.returnPatience
+    }
+    returningSince = now
+    lastReceipt = now
+    logger.notice(
+      "the first endpoint accepts again, going back",
+      metadata: ["broker.endpoint": "\(options.connection.endpoints[0])"])
+    return false
   }
 
   private func connectionGone() -> MosquittoError {
@@ -523,11 +565,18 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     remember(session.wanted)
     attempt = 0
     liveSince = Clock.monotonic()
+    failback?.entered(endpoint: endpoint)
     metrics.connected.record(1)
     status.report(stage, StageState(.connected))
     logger.notice(
       "receiving from the field broker",
       metadata: ["mqtt.filters": "\(session.wanted.map(\.filter).joined(separator: " "))"])
+    guard options.connection.protocolVersion == .v311 else { return }
+    logger.notice(
+      """
+      MQTT 3.1.1 is weaker: the broker alone decides how many messages are in flight, which bounds \
+      a group commit, and how long it keeps our session, and tells neither
+      """)
   }
 
   /// What the session at the broker holds from now on.

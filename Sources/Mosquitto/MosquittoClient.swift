@@ -31,6 +31,10 @@ package import GatewayCore
 package import Logging
 import Platform
 
+/// Hears of the certificate that ends first of those a server was verified by. On the thread of the
+/// connection, inside a read; must not block.
+package typealias ServerVerified = @Sendable (Certificate) -> Void
+
 /// One connection to a broker. One owner thread; not Sendable. Letting it go closes the connection
 /// without sending anything: held PUBACKs never leave, the broker keeps the session.
 package struct MosquittoClient<Handler: MosquittoHandler>: ~Copyable {
@@ -45,18 +49,24 @@ package struct MosquittoClient<Handler: MosquittoHandler>: ~Copyable {
   /// When TCP, TLS and CONNACK must be done.
   var acceptanceDeadline: MonotonicTime?
   var isDisconnecting = false
+  private let onVerified: ServerVerified?
+  private var isVerificationTold = false
   /// Packets queued since the last flush, about: whether corking pays.
   private var queuedPacketCount = 0
   /// The library's "want write" stays on after OpenSSL wanted to write while reading, although the
   /// queue is empty; only a later write clears it. Without this the owner would spin in poll.
   private var isWriteFlagStale = false
 
-  /// The handler is retained as long as the client lives.
-  package init(options: ConnectionOptions, handler: Handler, logger: Logger) {
+  /// The handler is retained as long as the client lives. `onVerified` hears once for each TLS
+  /// connection that was accepted by which certificate the server was verified.
+  package init(
+    options: ConnectionOptions, handler: Handler, logger: Logger, onVerified: ServerVerified? = nil
+  ) {
     precondition(!options.endpoints.isEmpty, "a connection needs an endpoint")
     self.options = options
     self.context = HandlerContext(handler)
     self.logger = logger
+    self.onVerified = onVerified
   }
 
   /// For poll. nil when there is no connection; look after every call.
@@ -85,6 +95,7 @@ package struct MosquittoClient<Handler: MosquittoHandler>: ~Copyable {
     handle = nil
     self.endpoint = endpoint
     isDisconnecting = false
+    isVerificationTold = false
     queuedPacketCount = 1
     isWriteFlagStale = false
     let deadline = Clock.monotonic() + options.connectTimeout
@@ -133,6 +144,7 @@ package struct MosquittoClient<Handler: MosquittoHandler>: ~Copyable {
     let before = context.eventCount
     let result = handle.loopRead()
     try settle(result)
+    if context.isAccepted, !isVerificationTold { tellVerification() }
     if context.eventCount != before { return true }
     guard context.isAccepted else {
       // In a TLS handshake the library takes a closed socket for one that is not ready.
@@ -140,6 +152,12 @@ package struct MosquittoClient<Handler: MosquittoHandler>: ~Copyable {
       return false
     }
     return !result.isWouldBlock
+  }
+
+  private mutating func tellVerification() {
+    isVerificationTold = true
+    guard let onVerified, let certificate = handle?.serverCertificate else { return }
+    onVerified(certificate)
   }
 
   // MARK: Writing

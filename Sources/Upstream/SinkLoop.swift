@@ -2,7 +2,7 @@ package import Batching
 import CoreMetrics
 package import GatewayCore
 package import Logging
-import Mosquitto
+package import Mosquitto
 import Platform
 package import RingJournal
 
@@ -18,12 +18,16 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
   /// Why a connection ended.
   private enum End {
     case lost(MosquittoError)
+    /// Back to the first endpoint, which accepts again.
+    case returning
     case finished
   }
 
   private static var idleTurn: Duration { .seconds(1) }
   /// A connection that lasted so long was a good one: the next failure starts from a short pause.
   private static var stableAfter: Duration { .seconds(10) }
+  /// How long a return to the first endpoint waits for answers; what has none is sent again there.
+  private static var returnPatience: Duration { .seconds(10) }
   /// Bytes of an MQTT PUBLISH besides topic, properties and payload, rounded up.
   private static var packetOverheadByteCount: Int { 16 }
 
@@ -39,11 +43,16 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
   private let metrics: UpstreamMetrics
   private let logger: Logger
   private let inbox: SinkInbox
+  private let failback: Failback?
   private let makeConnection: MakeOutboundConnection<Connection>
   private var batcher: Batcher
   private var window: DeliveryWindow<Batch>
   private var backoff: Backoff
   private var attempt = 0
+  /// The endpoint of this connection.
+  private var endpoint = 0
+  /// Since when this connection wants to go back to the first endpoint.
+  private var returningSince: MonotonicTime?
   private var lastReported: MosquittoError.Code?
   /// Since when this connection is accepted.
   private var liveSince: MonotonicTime?
@@ -60,12 +69,14 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
   ///   - sink: which of the journal's cursors is ours.
   ///   - backoff: the pauses before another connection, and after a refusal.
   ///   - answerTimeout: a publish unanswered for longer costs the connection.
+  ///   - failback: of the broker, where it has several endpoints.
   ///   - makeConnection: a fresh handle that delivers to the inbox; called for each connection.
   package init(
     options: SinkOptions, route: RouteIdentity, sink: Int, journal: JournalState,
     batcher: consuming Batcher, control: SinkControl, deadLetters: DeadLetterStore,
     stage: StageName, status: any StatusReporting, metrics: UpstreamMetrics, logger: Logger,
     backoff: Backoff = Backoff(), answerTimeout: Duration = .seconds(30),
+    failback: Failback? = nil,
     makeConnection: @escaping MakeOutboundConnection<Connection>
   ) {
     self.options = options
@@ -80,6 +91,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     self.metrics = metrics
     self.logger = logger
     self.inbox = SinkInbox()
+    self.failback = failback
     self.makeConnection = makeConnection
     self.batcher = batcher
     self.backoff = backoff
@@ -119,21 +131,23 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
 
   private mutating func connectAndServe() throws(JournalError) {
     let endpoints = options.connection.endpoints
-    let endpoint = attempt % endpoints.count
+    endpoint = attempt % endpoints.count
     attempt += 1
     status.report(stage, StageState(.connecting, "\(endpoints[endpoint])"))
     liveSince = nil
+    returningSince = nil
     inbox.beginConnection()
     var end: End
     do throws(MosquittoError) {
       var connection = try makeConnection(inbox)
       try connection.connect(endpoint: endpoint)
       end = try serveParkingJournalFailure(&connection)
-      if case .finished = end { try connection.disconnect() }
+      if case .lost = end {} else { try connection.disconnect() }
     } catch {
       end = .lost(error.naming(endpoints[endpoint]))
     }
     metrics.connected.record(0)
+    if liveSince != nil { failback?.left(endpoint: endpoint) }
     if let failure { throw failure }
     try handle(window.connectionLost(inbox.disconnectReason, now: Clock.monotonic()))
     if let liveSince, Clock.monotonic().since(liveSince) >= Self.stableAfter {
@@ -194,7 +208,11 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
         isLive = true
         try becomeLive(acknowledgement)
       }
-      if isLive { timeout = min(timeout, try fillAndSend(&connection)) }
+      if shouldReturn() {
+        if isSettled { return .returning }
+      } else if isLive {
+        timeout = min(timeout, try fillAndSend(&connection))
+      }
       if connection.wantsWrite { try connection.flush() }
       let now = Clock.monotonic()
       if now.since(lastMisc) >= .seconds(1) {
@@ -210,6 +228,24 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
       if ready.socketReadable { try readAnswers(&connection) }
     }
     return .finished
+  }
+
+  /// Whether this connection sends no more and goes back to the first endpoint.
+  private mutating func shouldReturn() -> Bool {
+    if returningSince != nil { return true }
+    guard let failback, let liveSince, failback.shouldReturn(from: endpoint, since: liveSince)
+    else { return false }
+    returningSince = Clock.monotonic()
+    logger.notice(
+      "the first endpoint accepts again, going back",
+      metadata: ["broker.endpoint": "\(options.connection.endpoints[0])"])
+    return true
+  }
+
+  /// Whether nothing is in flight any more, or was for too long.
+  private var isSettled: Bool {
+    window.outstandingCount == 0
+      || returningSince.map { Clock.monotonic().since($0) > Self.returnPatience } ?? true
   }
 
   /// A slow link is not a silent broker: as long as bytes leave, answers may still be on their way.
@@ -228,6 +264,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     }
     attempt = 0
     liveSince = Clock.monotonic()
+    failback?.entered(endpoint: endpoint)
     window.connected(outstandingMax: Int(acknowledgement.receiveMaximum))
     let told = acknowledgement.maximumPacketByteCount.map { Int($0) }
     let limit = [told, options.packetByteCountMax?.rawValue].compactMap { $0 }.min()
@@ -245,6 +282,12 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
         "journal.acknowledged": "\(journal.acknowledged(sink))",
         "journal.committed": "\(journal.committed)",
       ])
+    guard options.connection.protocolVersion == .v311 else { return }
+    logger.notice(
+      """
+      MQTT 3.1.1 is weaker: the broker cannot refuse a publish, so what its access rules or limits \
+      stop, and what nobody subscribes to, counts as accepted
+      """)
   }
 
   /// Performs the window's steps until it waits.

@@ -101,9 +101,26 @@ struct StatusTests {
         "stalled":false},\
         {"route":"telemetry","part":"upstream","sink":"central","state":"reconnecting",\
         "detail":"\\"no\\"\\u001b[2J\\nroute","since":"2026-11-23T06:00:00.123Z",\
-        "in_state_seconds":1.5,"since_progress_seconds":1.5,"stalled":false}]}
+        "in_state_seconds":1.5,"since_progress_seconds":1.5,"stalled":false}],"notes":[]}
 
         """)
+  }
+
+  @Test("notes stand on the page until taken away, at most so many, and change no status")
+  func notes() {
+    let board = board()
+    board.report(ingest, StageState(.connected))
+    board.note("b", "second")
+    board.note("a", "\"first\"")
+    #expect(board.health().notes == ["\"first\"", "second"])
+    #expect(board.health().status == .ok)
+    #expect(
+      String(decoding: board.health().json(), as: UTF8.self)
+        .hasSuffix(#","notes":["\"first\"","second"]}"# + "\n"))
+    board.note("b", nil)
+    #expect(board.health().notes == ["\"first\""])
+    for index in 0..<2 * StatusBoard.notesMax { board.note("\(index)", "more") }
+    #expect(board.health().notes.count == StatusBoard.notesMax)
   }
 
   @Test("a long detail is cut")

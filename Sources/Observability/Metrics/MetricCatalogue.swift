@@ -22,7 +22,7 @@ package struct MetricDescription: Hashable, Sendable {
 package enum MetricCatalogue {
   /// In the order of the data path, which is also the order of exposition.
   package static let all: [MetricDescription] =
-    process + ingest + journal + upstream + itself
+    process + brokers + ingest + journal + upstream + itself
 
   /// The documented description of `name`; nil for a name that nobody documented.
   package static func description(of name: String) -> MetricDescription? {
@@ -51,6 +51,19 @@ package enum MetricCatalogue {
     counter("process_cpu_seconds_total", [], "User and system CPU time of this process."),
     gauge("process_resident_memory_bytes", [], "Resident memory of this process."),
     gauge("process_start_time_seconds", [], "Start of this process, seconds since 1970."),
+  ]
+
+  private static let brokers = [
+    gauge(
+      "penstock_broker_certificate_expiry_timestamp_seconds", ["broker", "which"],
+      "When a certificate of a broker's connections ends, seconds since 1970: ours (client), the "
+        + "CA file's (authority), the broker's own and those above it (server)."),
+    gauge(
+      "penstock_broker_status_online", ["broker"],
+      "1 while the broker's status topic says online and the broker has our will."),
+    counter(
+      "penstock_broker_failbacks_total", ["broker"],
+      "Times the first endpoint of a list accepted again while connections stood at a later one."),
   ]
 
   private static let ingest = [

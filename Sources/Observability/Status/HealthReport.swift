@@ -33,6 +33,8 @@ package struct HealthReport: Sendable {
   package let uptime: Duration
   /// Sorted by route, then part.
   package let stages: [Stage]
+  /// What deserves a look although nothing is wrong yet; no part of the status.
+  package let notes: [String]
 
   package var status: Status {
     if stages.contains(where: { $0.isStalled || $0.state.kind == .failed }) { return .unhealthy }
@@ -93,6 +95,13 @@ package struct HealthReport: Sendable {
     for (index, stage) in stages.enumerated() {
       if index > 0 { bytes.append(UInt8(ascii: ",")) }
       Self.append(stage, to: &bytes)
+    }
+    bytes.append(ascii: "]")
+    JSONText.append(key: "notes", to: &bytes)
+    bytes.append(ascii: "[")
+    for (index, note) in notes.enumerated() {
+      if index > 0 { bytes.append(ascii: ",") }
+      JSONText.append(string: note, to: &bytes)
     }
     bytes.append(ascii: "]}\n")
     return bytes

@@ -7,6 +7,9 @@ struct GatewayFile {
   /// Of the broker sections.
   var fieldLines: [String] = []
   var centralLines: [String] = []
+  /// `status_topic` of the central broker; nil leaves the default. Most tests look at the sink's
+  /// connection and want no other.
+  var statusTopic: String? = "none"
   var filters = ["pumps/+/metrics"]
   /// Of the route, beside journal and destination.
   var routeLines: [String] = []
@@ -34,6 +37,7 @@ struct GatewayFile {
     ]
     lines += fieldLines.map { "    " + $0 }
     lines += ["  central:", "    url: \(central)"] + centralLines.map { "    " + $0 }
+    if let statusTopic { lines.append("    status_topic: \(statusTopic)") }
     lines += [
       "routes:", "  - name: telemetry", "    from: field",
       "    subscribe: [\(filters.map { "\"\($0)\"" }.joined(separator: ", "))]",

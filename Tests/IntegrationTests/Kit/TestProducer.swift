@@ -45,8 +45,12 @@ final class TestProducer {
   private var client: MosquittoClient<Handler>
 
   /// With a client id of somebody else it ends that one's session.
-  init(_ endpoint: BrokerEndpoint, clientID: String = "producer") throws {
+  init(
+    _ endpoint: BrokerEndpoint, clientID: String = "producer",
+    protocolVersion: ProtocolVersion = .v5
+  ) throws {
     var options = ConnectionOptions(endpoints: [endpoint], clientID: clientID)
+    options.protocolVersion = protocolVersion
     options.cleanStart = true
     options.sessionExpiry = .zero
     client = MosquittoClient(

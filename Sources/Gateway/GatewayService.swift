@@ -11,7 +11,7 @@ import UnixSignals
 import Upstream
 
 /// The whole agent: one pipeline per route, and what looks after them. Runs until SIGTERM or
-/// SIGINT, or until a journal fails.
+/// SIGINT, or until a journal fails. SIGHUP reads the configuration anew.
 package struct GatewayService: Sendable {
   private let options: GatewayOptions
   private let version: String
@@ -21,6 +21,7 @@ package struct GatewayService: Sendable {
   private let failures: DiskFailures?
   private let commits = CommitWatch()
   private let sabotage: Sabotage
+  private let reload: ReloadSource?
 
   /// Where the health page judges stages by when no watchdog period is set.
   private static let stallLimit: Duration = .seconds(60)
@@ -29,10 +30,12 @@ package struct GatewayService: Sendable {
   ///   - registry: what `MetricsSystem` was bootstrapped with.
   ///   - isDeliverOnly: open the journals to be read, receive nothing, write nothing.
   ///   - failures: cleared when something is committed.
+  ///   - reload: what SIGHUP does; nil ignores it.
   package init(
     options: GatewayOptions, version: String, logger: Logger, registry: MetricsRegistry,
-    isDeliverOnly: Bool = false, failures: DiskFailures? = nil
+    isDeliverOnly: Bool = false, failures: DiskFailures? = nil, reload: ReloadSource? = nil
   ) {
+    self.reload = reload
     self.isDeliverOnly = isDeliverOnly
     self.failures = failures
     self.options = options
@@ -52,8 +55,10 @@ package struct GatewayService: Sendable {
   /// - Throws: `GatewayError` when it may not start; `JournalError` when a journal cannot be opened
   ///   or failed. Nothing is acknowledged after a failure.
   package func run() async throws {
+    // First of all: without it a SIGHUP ends the process.
+    let hangups = await UnixSignalsSequence(trapping: .sighup)
     try checkDataDirectory()
-    try checkDescriptors()
+    try checkDescriptors(options)
     if sabotage != .none {
       logger.critical(
         "A PROMISE IS BROKEN ON PURPOSE: this process is a negative control of the tests",
@@ -71,22 +76,27 @@ package struct GatewayService: Sendable {
           address: listen, pages: ObservabilityPages(registry: registry, board: board),
           logger: logger))
     }
-    let used = options.usedBrokers
-    let companions = BrokerCompanions(
-      brokers: used,
-      certificates: CertificateWatch(brokers: used, status: board, logger: logger))
-    services += companions.services(
-      of: options,
+    let certificates = CertificateWatch(
+      brokers: options.usedBrokers, status: board, logger: logger)
+    let composition = Composition(
       message: PresenceMessage(
-        gateway: options.gatewayID, version: version, started: Clock.wall()), logger: logger)
-    for route in options.routes {
-      services.append(
-        Pipeline(
-          gateway: options, route: route, companions: companions, status: board, logger: logger,
-          commits: commits, isDeliverOnly: isDeliverOnly, sabotage: sabotage))
-    }
+        gateway: options.gatewayID, version: version, started: Clock.wall()),
+      board: board, registry: registry, companions: BrokerCompanions(certificates: certificates),
+      commits: commits, isDeliverOnly: isDeliverOnly, sabotage: sabotage, logger: logger,
+      helpers: Fleet(logger: logger), routes: Fleet(logger: logger))
+    for broker in options.helpedBrokers.values { composition.startHelpers(of: broker) }
+    for route in options.routes { composition.start(route, of: options) }
+    services += [certificates, composition.helpers]
     if let failures, !isDeliverOnly {
       services.append(FailureReset(commits: commits, failures: failures))
+    }
+    services.append(composition.routes)
+    if let reload {
+      services.append(
+        Reloader(
+          hangups: hangups, source: reload, initial: options, composition: composition,
+          logger: logger
+        ) { (options) throws(GatewayError) in try check(reloaded: options) })
     }
     logger.notice(
       "penstock starts",
@@ -120,13 +130,20 @@ package struct GatewayService: Sendable {
 }
 
 extension GatewayService {
+  private func check(reloaded options: GatewayOptions) throws(GatewayError) {
+    guard !isDeliverOnly else {
+      throw GatewayError("deliver-only: the journals cannot be written, so nothing is taken over")
+    }
+    try checkDescriptors(options)
+  }
+
   /// Of the runtime, the pages and systemd's socket; an ingest half (journal, wake-up, connection);
   /// a sink (journal, wake-up, connection); a status topic, and a probe (wake-ups, connection).
   /// Measured: 24 are enough for a route with one sink and no status topic.
   private static let descriptorCounts = (base: 16, route: 4, sink: 4, status: 5, probe: 4)
 
   /// Too few are better told now than by an event loop that traps, or at the first dead letter.
-  private func checkDescriptors() throws {
+  private func checkDescriptors(_ options: GatewayOptions) throws(GatewayError) {
     let counts = Self.descriptorCounts
     let destinations = Set(options.routes.flatMap(\.sinkBrokers))
     let needed =

@@ -50,6 +50,8 @@ package struct Pipeline: Service {
   let logger: Logger
   private let commits: CommitWatch
   private let isDeliverOnly: Bool
+  /// It has left the configuration and ends when nothing is left of it.
+  private let isRetiring: Bool
   private let sabotage: Sabotage
 
   /// What a shutdown leaves for the last deliveries; below systemd's stop time-out.
@@ -58,8 +60,9 @@ package struct Pipeline: Service {
   package init(
     gateway: GatewayOptions, route: RouteOptions, companions: BrokerCompanions,
     status: any StatusReporting, logger: Logger, commits: CommitWatch, isDeliverOnly: Bool,
-    sabotage: Sabotage
+    isRetiring: Bool = false, sabotage: Sabotage
   ) {
+    self.isRetiring = isRetiring
     self.commits = commits
     self.isDeliverOnly = isDeliverOnly
     self.gateway = gateway
@@ -121,6 +124,7 @@ package struct Pipeline: Service {
         try await Thread.run(name: "out:\(sink.name)") { try deliver(to: sink, index, opened) }
       }
     }
+    if isRetiring { group.addTask { await endWhenEmpty(opened) } }
     // The sinks end when drained; the ingest thread only after them. An error ends all.
     do {
       for _ in route.sinks.indices { try await group.next() }
@@ -226,7 +230,7 @@ package struct Pipeline: Service {
       options: route.ingest, intake: intake, control: shared.control, wakeUp: journal.writerWakeUp,
       subscriptions: SubscriptionMemory(path: subscriptionPath), stage: ingestStage,
       status: status, metrics: IngestMetrics(route: route.name), logger: logger,
-      sabotage: sabotage, failback: companions.failback(of: route.source)
+      sabotage: sabotage, recall: companions.recall(of: route.source)
     ) { [logger] intake in
       MosquittoClient(
         options: connection, handler: intake, logger: logger, onVerified: onVerified)
@@ -290,7 +294,7 @@ package struct Pipeline: Service {
       options: sink, route: identity, sink: index, journal: journal, batcher: batcher,
       control: opened.sinks[index], deadLetters: opened.deadLetters, stage: stage(of: sink),
       status: status, metrics: UpstreamMetrics(route: route.name, sink: sink.name), logger: logger,
-      failback: companions.failback(of: broker)
+      recall: companions.recall(of: broker)
     ) { [logger] inbox in
       MosquittoClient(options: connection, handler: inbox, logger: logger, onVerified: onVerified)
     }

@@ -62,6 +62,16 @@ package struct RouteOptions: Sendable, Hashable {
   }
 
   package static let subscriptionsMax = 64
+
+  /// Whether some message could come by both: they read from one broker, and filters overlap.
+  package func readsSame(as other: RouteOptions) -> Bool {
+    source == other.source
+      && ingest.subscriptions.contains { filter in
+        other.ingest.subscriptions.contains {
+          TopicPattern.overlap(TopicPattern.filter(filter), TopicPattern.filter($0))
+        }
+      }
+  }
 }
 
 /// The least important line that is written.

@@ -16,6 +16,7 @@ package final class IngestControl: Sendable {
   }
 
   private let state = Atomic<Int>(Phase.run.rawValue)
+  private let live = Atomic<Bool>(false)
   private let wakeUp: WakeUp
   private let onQuiesced: @Sendable () -> Void
 
@@ -26,6 +27,11 @@ package final class IngestControl: Sendable {
     self.wakeUp = wakeUp
     self.onQuiesced = onQuiesced
   }
+
+  /// Whether a connection has its session and subscription now.
+  package var isLive: Bool { live.load(ordering: .acquiring) }
+
+  func setLive(_ isLive: Bool) { live.store(isLive, ordering: .releasing) }
 
   package func didQuiesce() { onQuiesced() }
 

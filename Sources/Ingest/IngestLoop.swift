@@ -25,8 +25,8 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   /// Why a connection ended.
   private enum End {
     case lost(MosquittoError)
-    /// Back to the first endpoint, which accepts again.
-    case returning
+    /// Recalled: another connection follows at once.
+    case recalled
     case ringFull
     case quiesced
   }
@@ -38,10 +38,10 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   /// Reads before the loop looks at its clock again, whatever they bring.
   private static var readsPerTurnMax: Int { 4096 }
   private static var subscribeTimeout: Duration { .seconds(30) }
-  /// Before it goes back to the first endpoint the loop takes what still comes: until nothing came
+  /// Before it leaves one endpoint for another the loop takes what still comes: until nothing came
   /// for so long, or for so long in all.
-  private static var returnQuiet: Duration { .seconds(1) }
-  private static var returnPatience: Duration { .seconds(10) }
+  private static var recallQuiet: Duration { .seconds(1) }
+  private static var recallPatience: Duration { .seconds(10) }
 
   private let options: IngestOptions
   private let intake: Intake
@@ -52,7 +52,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   private let metrics: IngestMetrics
   private let logger: Logger
   private let sabotage: Sabotage
-  private let failback: Failback?
+  private let recall: Recall?
   private let makeConnection: MakeInboundConnection<Connection>
   private var subscriptions: SubscriptionMemory
   private var groupClose: GroupClose
@@ -63,8 +63,8 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   private var expiryGranted: Duration?
   /// The endpoint of this connection.
   private var endpoint = 0
-  /// Since when this connection wants to go back to the first endpoint.
-  private var returningSince: MonotonicTime?
+  /// Since when this connection is to end for another one.
+  private var recalledSince: MonotonicTime?
   private var lastReceipt = MonotonicTime(nanoseconds: 0)
   private var lastReported: MosquittoError.Code?
   /// Since when this connection has its subscription.
@@ -81,13 +81,13 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   /// - Parameters:
   ///   - intake: owns the journal's writer; used by this thread alone from now on.
   ///   - backoff: the pauses before another connection.
-  ///   - failback: of the broker, where it has several endpoints.
+  ///   - recall: of the broker.
   ///   - makeConnection: a fresh handle that delivers to the intake; called for each connection.
   package init(
     options: IngestOptions, intake: Intake, control: IngestControl, wakeUp: WakeUp,
     subscriptions: SubscriptionMemory, stage: StageName, status: any StatusReporting,
     metrics: IngestMetrics, logger: Logger, sabotage: Sabotage = .none,
-    backoff: Backoff = Backoff(), failback: Failback? = nil,
+    backoff: Backoff = Backoff(), recall: Recall? = nil,
     makeConnection: @escaping MakeInboundConnection<Connection>
   ) {
     self.options = options
@@ -102,7 +102,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     reports = IngestReports(logger: logger)
     self.sabotage = sabotage
     self.backoff = backoff
-    self.failback = failback
+    self.recall = recall
     self.makeConnection = makeConnection
     intake.metrics = metrics
     let connection = options.connection
@@ -143,7 +143,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     attempt += 1
     status.report(stage, StageState(.connecting, "\(endpoints[endpoint])"))
     liveSince = nil
-    returningSince = nil
+    recalledSince = nil
     intake.beginConnection()
     var end: End
     do throws(MosquittoError) {
@@ -156,7 +156,8 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     }
     metrics.connected.record(0)
     intake.left(at: Clock.monotonic())
-    if liveSince != nil { failback?.left(endpoint: endpoint) }
+    control.setLive(false)
+    if liveSince != nil { recall?.left(endpoint: endpoint) }
     if let failure = intake.failure { throw failure }
     try commitOpenGroup()
     let lived = liveSince.map { Clock.monotonic().since($0) }
@@ -166,7 +167,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     }
     switch end {
     case .quiesced: logger.info("left the field broker, session kept")
-    case .ringFull, .returning: attempt = 0
+    case .ringFull, .recalled: attempt = 0
     case .lost(let error):
       if let pause = takeover.ended(error, lived: lived) {
         try stayAway(for: pause, after: error)
@@ -309,9 +310,9 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
         try advance(&session, &connection, now: now)
         if connection.wantsWrite { try connection.flush() }
         if !intake.hasRoom { return try leaveFull(&connection) }
-        if shouldReturn(now: now) {
+        if isRecalled(now: now) {
           try connection.disconnect()
-          return .returning
+          return .recalled
         }
         let chores = try intake.maintain(now: now)
         timeout = min(timeout, chores ?? timeout)
@@ -335,7 +336,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
       }
       let receivedCount = intake.receivedCount
       readFirst = try readUntilDry(&connection)
-      if returningSince != nil, intake.receivedCount != receivedCount {
+      if recalledSince != nil, intake.receivedCount != receivedCount {
         lastReceipt = Clock.monotonic()
       }
       drySince = readFirst ? nil : Clock.monotonic()
@@ -413,20 +414,21 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     return .ringFull
   }
 
-  /// Whether to leave for the first endpoint now, while nothing is held. What this broker keeps
-  /// for us beyond that waits in its session.
-  private mutating func shouldReturn(now: MonotonicTime) -> Bool {
-    guard let failback, let liveSince, failback.shouldReturn(from: endpoint, since: liveSince)
+  /// Whether to leave for another connection now, while nothing is held. What this broker keeps for
+  /// us waits in its session.
+  private mutating func isRecalled(now: MonotonicTime) -> Bool {
+    guard let recall, let liveSince, let reason = recall.reason(at: endpoint, since: liveSince)
     else { return false }
-    if let returningSince {
-      return now.since(lastReceipt) >= Self.returnQuiet
-        || now.since(returningSince) >= Self.returnPatience
+    if let recalledSince {
+      // The same session goes on.
+      if reason == .renewed { return true }
+      return now.since(lastReceipt) >= Self.recallQuiet
+        || now.since(recalledSince) >= Self.recallPatience
     }
-    returningSince = now
+    recalledSince = now
     lastReceipt = now
     logger.notice(
-      "the first endpoint accepts again, going back",
-      metadata: ["broker.endpoint": "\(options.connection.endpoints[0])"])
+      "\(reason.text)", metadata: ["broker.endpoint": "\(options.connection.endpoints[0])"])
     return false
   }
 
@@ -565,7 +567,8 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     remember(session.wanted)
     attempt = 0
     liveSince = Clock.monotonic()
-    failback?.entered(endpoint: endpoint)
+    control.setLive(true)
+    recall?.entered(endpoint: endpoint)
     metrics.connected.record(1)
     status.report(stage, StageState(.connected))
     logger.notice(

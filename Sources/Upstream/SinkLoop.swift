@@ -18,16 +18,16 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
   /// Why a connection ended.
   private enum End {
     case lost(MosquittoError)
-    /// Back to the first endpoint, which accepts again.
-    case returning
+    /// Recalled: another connection follows at once.
+    case recalled
     case finished
   }
 
   private static var idleTurn: Duration { .seconds(1) }
   /// A connection that lasted so long was a good one: the next failure starts from a short pause.
   private static var stableAfter: Duration { .seconds(10) }
-  /// How long a return to the first endpoint waits for answers; what has none is sent again there.
-  private static var returnPatience: Duration { .seconds(10) }
+  /// How long a recalled connection waits for answers; what has none is sent again by the next.
+  private static var recallPatience: Duration { .seconds(10) }
   /// Bytes of an MQTT PUBLISH besides topic, properties and payload, rounded up.
   private static var packetOverheadByteCount: Int { 16 }
 
@@ -43,7 +43,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
   private let metrics: UpstreamMetrics
   private let logger: Logger
   private let inbox: SinkInbox
-  private let failback: Failback?
+  private let recall: Recall?
   private let makeConnection: MakeOutboundConnection<Connection>
   private var batcher: Batcher
   private var window: DeliveryWindow<Batch>
@@ -51,8 +51,8 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
   private var attempt = 0
   /// The endpoint of this connection.
   private var endpoint = 0
-  /// Since when this connection wants to go back to the first endpoint.
-  private var returningSince: MonotonicTime?
+  /// Since when this connection is to end for another one.
+  private var recalledSince: MonotonicTime?
   private var lastReported: MosquittoError.Code?
   /// Since when this connection is accepted.
   private var liveSince: MonotonicTime?
@@ -69,14 +69,14 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
   ///   - sink: which of the journal's cursors is ours.
   ///   - backoff: the pauses before another connection, and after a refusal.
   ///   - answerTimeout: a publish unanswered for longer costs the connection.
-  ///   - failback: of the broker, where it has several endpoints.
+  ///   - recall: of the broker.
   ///   - makeConnection: a fresh handle that delivers to the inbox; called for each connection.
   package init(
     options: SinkOptions, route: RouteIdentity, sink: Int, journal: JournalState,
     batcher: consuming Batcher, control: SinkControl, deadLetters: DeadLetterStore,
     stage: StageName, status: any StatusReporting, metrics: UpstreamMetrics, logger: Logger,
     backoff: Backoff = Backoff(), answerTimeout: Duration = .seconds(30),
-    failback: Failback? = nil,
+    recall: Recall? = nil,
     makeConnection: @escaping MakeOutboundConnection<Connection>
   ) {
     self.options = options
@@ -91,7 +91,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     self.metrics = metrics
     self.logger = logger
     self.inbox = SinkInbox()
-    self.failback = failback
+    self.recall = recall
     self.makeConnection = makeConnection
     self.batcher = batcher
     self.backoff = backoff
@@ -135,7 +135,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     attempt += 1
     status.report(stage, StageState(.connecting, "\(endpoints[endpoint])"))
     liveSince = nil
-    returningSince = nil
+    recalledSince = nil
     inbox.beginConnection()
     var end: End
     do throws(MosquittoError) {
@@ -147,7 +147,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
       end = .lost(error.naming(endpoints[endpoint]))
     }
     metrics.connected.record(0)
-    if liveSince != nil { failback?.left(endpoint: endpoint) }
+    if liveSince != nil { recall?.left(endpoint: endpoint) }
     if let failure { throw failure }
     try handle(window.connectionLost(inbox.disconnectReason, now: Clock.monotonic()))
     if let liveSince, Clock.monotonic().since(liveSince) >= Self.stableAfter {
@@ -208,8 +208,8 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
         isLive = true
         try becomeLive(acknowledgement)
       }
-      if shouldReturn() {
-        if isSettled { return .returning }
+      if isRecalled() {
+        if isSettled { return .recalled }
       } else if isLive {
         timeout = min(timeout, try fillAndSend(&connection))
       }
@@ -230,22 +230,21 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     return .finished
   }
 
-  /// Whether this connection sends no more and goes back to the first endpoint.
-  private mutating func shouldReturn() -> Bool {
-    if returningSince != nil { return true }
-    guard let failback, let liveSince, failback.shouldReturn(from: endpoint, since: liveSince)
+  /// Whether this connection sends no more and makes way for another.
+  private mutating func isRecalled() -> Bool {
+    if recalledSince != nil { return true }
+    guard let recall, let liveSince, let reason = recall.reason(at: endpoint, since: liveSince)
     else { return false }
-    returningSince = Clock.monotonic()
+    recalledSince = Clock.monotonic()
     logger.notice(
-      "the first endpoint accepts again, going back",
-      metadata: ["broker.endpoint": "\(options.connection.endpoints[0])"])
+      "\(reason.text)", metadata: ["broker.endpoint": "\(options.connection.endpoints[0])"])
     return true
   }
 
   /// Whether nothing is in flight any more, or was for too long.
   private var isSettled: Bool {
     window.outstandingCount == 0
-      || returningSince.map { Clock.monotonic().since($0) > Self.returnPatience } ?? true
+      || recalledSince.map { Clock.monotonic().since($0) > Self.recallPatience } ?? true
   }
 
   /// A slow link is not a silent broker: as long as bytes leave, answers may still be on their way.
@@ -264,7 +263,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     }
     attempt = 0
     liveSince = Clock.monotonic()
-    failback?.entered(endpoint: endpoint)
+    recall?.entered(endpoint: endpoint)
     window.connected(outstandingMax: Int(acknowledgement.receiveMaximum))
     let told = acknowledgement.maximumPacketByteCount.map { Int($0) }
     let limit = [told, options.packetByteCountMax?.rawValue].compactMap { $0 }.min()

@@ -108,6 +108,20 @@ package final class MetricsRegistry: MetricsFactory {
   package func destroyRecorder(_ handler: any RecorderHandler) { remove(handler) }
   package func destroyTimer(_ handler: any TimerHandler) { remove(handler) }
 
+  /// Ends all series that carry this label: what is gone must not be exported for ever.
+  package func forget(label: String, value: String) {
+    let wanted = PrometheusText.labels(
+      [(label, value)], valueByteCountMax: Self.labelValueByteCountMax)
+    state.withLock { state in
+      for (name, family) in state.families {
+        state.families[name]?.series = family.series.filter { labels, _ in
+          labels != wanted && !labels.hasPrefix(wanted + ",") && !labels.hasSuffix("," + wanted)
+            && !labels.contains("," + wanted + ",")
+        }
+      }
+    }
+  }
+
   private func remove(_ handler: any AnyObject) {
     let identity = ObjectIdentifier(handler)
     state.withLock { state in

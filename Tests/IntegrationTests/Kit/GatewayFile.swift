@@ -10,6 +10,7 @@ struct GatewayFile {
   /// `status_topic` of the central broker; nil leaves the default. Most tests look at the sink's
   /// connection and want no other.
   var statusTopic: String? = "none"
+  var routeName = "telemetry"
   var filters = ["pumps/+/metrics"]
   /// Of the route, beside journal and destination.
   var routeLines: [String] = []
@@ -17,6 +18,11 @@ struct GatewayFile {
   var journalLines = ["size: 16MiB"]
   /// Of the destination.
   var sinkLines = ["batch: {max_delay: 50ms}"]
+  /// Whole lines with their indentation: behind the brokers, the destinations and the routes.
+  var moreBrokers: [String] = []
+  var moreSinks: [String] = []
+  var moreRoutes: [String] = []
+  var loggingLine = ""
 
   init(fieldPort: UInt16, centralPort: UInt16) {
     field = "mqtt://127.0.0.1:\(fieldPort)"
@@ -38,14 +44,15 @@ struct GatewayFile {
     lines += fieldLines.map { "    " + $0 }
     lines += ["  central:", "    url: \(central)"] + centralLines.map { "    " + $0 }
     if let statusTopic { lines.append("    status_topic: \(statusTopic)") }
+    lines += moreBrokers
     lines += [
-      "routes:", "  - name: telemetry", "    from: field",
+      "routes:", "  - name: \(routeName)", "    from: field",
       "    subscribe: [\(filters.map { "\"\($0)\"" }.joined(separator: ", "))]",
     ]
     lines += routeLines.map { "    " + $0 }
     lines += ["    journal:"] + journalLines.map { "      " + $0 }
     lines += ["    to:", "      - name: central", "        broker: central"]
-    lines += sinkLines.map { "        " + $0 }
+    lines += sinkLines.map { "        " + $0 } + moreSinks + moreRoutes + [loggingLine]
     return lines.joined(separator: "\n") + "\n"
   }
 }

@@ -22,7 +22,7 @@ package final class ControlDesk: ControlHandler {
   private let logger: Logger
   private let routes = Mutex<[RouteHandle]>([])
   private let toldToStop = Atomic(false)
-  private let certificates = Mutex(CertificateLook())
+  private let certificates = Mutex(CertificateReview())
 
   package init(
     options: GatewayOptions, version: String, board: StatusBoard, registry: MetricsRegistry,
@@ -48,11 +48,7 @@ package final class ControlDesk: ControlHandler {
 
   package func observe() {
     for route in routes.withLock({ $0 }) { route.observe(readings) }
-    for judgement in certificates.withLock({ $0.look(options, now: Clock.monotonic()) }) {
-      logger.warning(
-        "a certificate wants attention",
-        metadata: ["file": "\(judgement.path)", "finding": "\(judgement.text)"])
-    }
+    certificates.withLock { $0.look(options, now: Clock.monotonic()) }
   }
 
   package func answer(_ request: ControlRequest) throws(ControlRefusal) -> JSONValue {

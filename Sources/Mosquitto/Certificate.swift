@@ -7,11 +7,16 @@ package import Platform
 package struct Certificate: Sendable, Hashable {
   /// As RFC 2253 writes names: `CN=central.example.com,O=Example`.
   package var subject: String
+  /// It must not be used before this.
+  package var notBefore: WallTime
   /// It must not be used after this.
   package var notAfter: WallTime
 
-  package init(subject: String, notAfter: WallTime) {
+  package init(
+    subject: String, notBefore: WallTime = WallTime(nanoseconds: .min), notAfter: WallTime
+  ) {
     self.subject = subject
+    self.notBefore = notBefore
     self.notAfter = notAfter
   }
 }
@@ -58,14 +63,20 @@ extension OpenSSL {
 
   /// nil for a date that cannot be read.
   static func facts(of certificate: OpaquePointer) -> Certificate? {
+    guard let notBefore = unsafe time(X509_get0_notBefore(certificate)),
+      let notAfter = unsafe time(X509_get0_notAfter(certificate))
+    else { return nil }
+    return Certificate(
+      subject: unsafe subject(of: certificate), notBefore: notBefore, notAfter: notAfter)
+  }
+
+  private static func time(_ encoded: UnsafePointer<ASN1_TIME>?) -> WallTime? {
     var time = unsafe tm()
-    guard unsafe ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &time) == 1 else { return nil }
+    guard unsafe ASN1_TIME_to_tm(encoded, &time) == 1 else { return nil }
     let seconds = unsafe timegm(&time)
     // "No well-defined expiration" (RFC 5280, 4.1.2.5) is the year 9999: beyond 64-bit nanoseconds.
     let (nanoseconds, isTooLate) = Int64(seconds).multipliedReportingOverflow(by: 1_000_000_000)
-    return Certificate(
-      subject: unsafe subject(of: certificate),
-      notAfter: WallTime(nanoseconds: isTooLate ? .max : nanoseconds))
+    return WallTime(nanoseconds: isTooLate ? .max : nanoseconds)
   }
 
   private static func subject(of certificate: OpaquePointer) -> String {

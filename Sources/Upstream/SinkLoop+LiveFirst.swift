@@ -74,7 +74,8 @@ extension SinkLoop where Connection: ~Copyable {
         liveFront = nil
         lanes.merge()
         metrics.acceptedIntervals.record(0)
-        logger.notice("the backlog is delivered", metadata: ["journal.acknowledged": "\(front)"])
+        logger.notice(
+          "the backlog is delivered", metadata: ["journal.acknowledged": "\(front.previous)"])
       } else {
         confineBacklog()
       }

@@ -90,9 +90,10 @@ extension SinkLoop where Connection: ~Copyable {
     Failpoint.upstreamBeforeCursor.reach()
     journal.acknowledge(sink, through: sequence)
     Failpoint.upstreamAfterCursor.reach()
-    let cursor = journal.acknowledged(sink)
-    keptAhead.removeAll { $0.last <= cursor }
-    metrics.acknowledgedSequence.record(Int64(clamping: sequence.rawValue))
+    // What was accepted beyond it may adjoin now.
+    let reached = journal.acknowledged(sink)
+    keptAhead.removeAll { $0.last <= reached }
+    metrics.acknowledgedSequence.record(Int64(clamping: reached.rawValue))
   }
 
   /// Records what the live lane has got through, up to its first unanswered letter: the cursor will

@@ -2,6 +2,7 @@
 // openssl with known dates, and files that are none. Cannot show: forms openssl does not write.
 
 import GatewayCore
+import Mosquitto
 import Platform
 import Testing
 
@@ -37,10 +38,10 @@ final class CertificateTests {
     ])
   func dates(dayCount: Int) throws {
     let before = Clock.wall()
-    let file = try CertificateDates(path: try make("a", days: dayCount))
+    let certificates = try CertificateFile.read(try make("a", days: dayCount))
     let after = Clock.wall()
-    let validity = try #require(file.certificates.first)
-    #expect(file.certificates.count == 1)
+    let validity = try #require(certificates.first)
+    #expect(certificates.count == 1)
     let second: Int64 = 1_000_000_000
     #expect(validity.notBefore.nanoseconds >= before.nanoseconds - second)
     #expect(validity.notBefore.nanoseconds <= after.nanoseconds + second)
@@ -67,36 +68,33 @@ final class CertificateTests {
       bundle,
       with: try File.readSmall(long, byteCountMax: 1 << 20)
         + File.readSmall(short, byteCountMax: 1 << 20))
-    #expect(try CertificateDates(path: bundle).certificates.count == 2)
+    #expect(try CertificateFile.read(bundle).count == 2)
     #expect(judge(bundle).level == .fine)
     #expect(judge(bundle, isOwn: false).level == .warning)
     #expect(judge(bundle, isOwn: false, daysAhead: 11).level == .warning)
     #expect(judge(bundle, isOwn: false, daysAhead: 500).level == .error)
   }
 
-  @Test("what is no certificate is refused in words, whatever is cut or changed")
+  @Test("what is no certificate is an error in words, whatever is cut or changed")
   func damaged() throws {
     let path = try make("whole", days: 30)
     let text = String(decoding: try File.readSmall(path, byteCountMax: 1 << 20), as: UTF8.self)
-    #expect(throws: CertificateError.self) { try CertificateDates(path: path + ".none") }
-    #expect(throws: CertificateError.self) { try CertificateDates(pem: "") }
-    #expect(throws: CertificateError.self) {
-      try CertificateDates(
-        pem: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    func judge(_ path: String) -> CertificateJudgement {
+      CertificateJudgement(path: path, isOwn: true, now: Clock.wall())
     }
-    // A body of any length and any byte: an error or dates, never the end of the process.
+    #expect(judge(path + ".none").level == .error)
+    #expect(judge(path + ".none").text.contains("cannot be read"))
+    let empty = directory.path + "/empty.pem"
+    for body in ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+      try File.replace(empty, with: Array(body.utf8))
+      #expect(judge(empty).level == .error)
+      #expect(judge(empty).text.contains("holds no certificate"))
+    }
+    // A body of any length: no certificate, never the end of the process.
     let lines = text.split(separator: "\n")
-    for count in 1..<lines.count {
+    for count in 1..<lines.count - 1 {
       let cut = lines[..<count].joined(separator: "\n") + "\n-----END CERTIFICATE-----\n"
-      _ = try? CertificateDates(pem: cut)
-    }
-    var generator = SystemRandomNumberGenerator()
-    for _ in 0..<500 {
-      var bytes = Array(text.utf8)
-      for _ in 0..<3 {
-        bytes[Int.random(in: 28..<bytes.count - 27, using: &generator)] = UInt8(ascii: "A")
-      }
-      _ = try? CertificateDates(pem: String(decoding: bytes, as: UTF8.self))
+      #expect(CertificateFile.parse(Array(cut.utf8)).isEmpty)
     }
   }
 }

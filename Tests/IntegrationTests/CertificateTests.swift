@@ -74,7 +74,10 @@ extension IntegrationSuite {
       try agent.wait(for: "all to be stored") {
         try agent.metric("penstock_ingest_journalled_total") == 200
       }
-      try agent.wait(for: "the refusal") { agent.log.contains("certificate expired") }
+      // Over TLS 1.3 the refusal comes when our side takes the handshake for done, without a reason.
+      try agent.wait(for: "the refusal") {
+        agent.log.lineCount("trying again", "mqtts://127.0.0.1:\(central.tlsPort): ") > 0
+      }
       #expect(deliveries.events.isEmpty)
       #expect(agent.log.lineCount("a certificate has ended", "CN=old", "central") == 1)
       let health = try agent.health()

@@ -98,55 +98,6 @@ extension IntegrationSuite {
     }
 
     @Test(
-      "a link that carries less than there is, without a bound: the higher priority drains first",
-      .enabled(if: ThinLink.isPossible, "needs root, ip, tc and mosquitto"))
-    func thinLink() throws {
-      var field = try BrokerProcess(name: "field")
-      try field.start()
-      let thin = try ThinLink(rate: "480kbit")
-      var file = GatewayFile(fieldPort: field.port, centralPort: thin.endpoint.port)
-      file.central = "\(thin.endpoint)"
-      file.centralLines = ["insecure_plaintext: true"]
-      let common = [
-        "batch: {max_delay: 50ms, max_bytes: 10kB}", "compression: none",
-        "accept_no_subscriber: true",
-      ]
-      file.sinkLines = common + ["priority: 1"]
-      for name in ["second", "third"] {
-        file.moreSinkLines += ["- name: \(name)", "  broker: central"]
-        file.moreSinkLines += (common + ["priority: 1"]).map { "  " + $0 }
-      }
-      file.moreRouteLines = [
-        "- name: alarms", "  from: field", "  subscribe: [\"alarms/#\"]",
-        "  journal: {size: 16MiB}", "  to:", "    - name: central", "      broker: central",
-      ]
-      file.moreRouteLines += (common + ["priority: 9"]).map { "      " + $0 }
-      let agent = try TestAgent(file)
-      try agent.startConnected()
-      func bytes(_ route: String) throws -> Double {
-        try agent.metric("penstock_upstream_bytes_total", "route=\"\(route)\"") ?? 0
-      }
-      let producer = try TestProducer(field.endpoint)
-      try producer.publish((0..<400).map { .reading("m-\($0)", byteCount: 4000) })
-      try agent.wait(for: "the metrics to fill the link") { try bytes("telemetry") > 50_000 }
-      let padding = String(repeating: "x", count: 4000)
-      try producer.publish(
-        (0..<80).map {
-          let text = "{\"messageId\":\"a-\($0)\",\"note\":\"\(padding)\"}"
-          return .init("alarms/p1", Array(text.utf8))
-        })
-      let before = try bytes("telemetry")
-      try agent.wait(for: "the alarms", within: .seconds(60)) { try bytes("alarms") > 320_000 }
-      let (alarms, metrics) = (try bytes("alarms"), try bytes("telemetry") - before)
-      Console.line("a link of 60 kB/s: \(alarms) bytes of alarms, \(metrics) of metrics meanwhile")
-      // Three sinks against one would have three quarters of a link that is shared evenly.
-      #expect(metrics > 0 && metrics < alarms / 2, "\(metrics) of metrics, \(alarms) of alarms")
-      #expect(try agent.metric("penstock_upstream_reconnects_total") ?? 0 == 0)
-      agent.send(signal: 9)
-      try agent.waitForKill()
-    }
-
-    @Test(
       "the account of a metered link is what its interface has carried",
       .enabled(if: ThinLink.isPossible, "needs root, ip, tc and mosquitto"))
     func account() throws {

@@ -25,8 +25,12 @@ package struct CertificateJudgement: Sendable, Hashable {
   /// - Parameter isOwn: the client's own, whose first certificate is the one that counts; of the
   ///   authorities any one may be the one.
   package init(path: String, isOwn: Bool, now: WallTime) {
-    do throws(CertificateError) {
-      let all = try CertificateDates(path: path).certificates
+    do throws(SystemError) {
+      let all = try CertificateFile.read(path)
+      guard !all.isEmpty else {
+        self.init(path, .error, nil, "holds no certificate in PEM form")
+        return
+      }
       let counted = isOwn ? [all[0]] : all
       let latest = counted.map(\.notAfter).max() ?? all[0].notAfter
       let earliest = counted.map(\.notAfter).min() ?? latest
@@ -46,7 +50,7 @@ package struct CertificateJudgement: Sendable, Hashable {
         self.init(path, .fine, earliest, "good until \(earliest)")
       }
     } catch {
-      self.init(path, .error, nil, error.description)
+      self.init(path, .error, nil, "cannot be read (\(error.reason))")
     }
   }
 

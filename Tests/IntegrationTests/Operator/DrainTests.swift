@@ -203,6 +203,7 @@ extension IntegrationSuite {
         file.brokerLines = ["  lab: {url: \"mqtt://127.0.0.1:\(away)\"}"]
       } connected: {
         try $0.statusObject()["routes"]?.elements.first?["phase"]?.string == "running"
+          && $0.log.contains("receiving from the field broker")
       }
       let agent = stage.agent
       try TestProducer(stage.field.endpoint).publish((0..<5).map { .reading("m-\($0)") })

@@ -155,7 +155,7 @@ struct GroupHeader: Sendable {
 
   private var hasPossibleCounters: Bool {
     for index in 0..<8 where acknowledged[index] > Counting.max { return false }
-    return max(number, lap, first, oldestKept) <= Counting.max
+    return max(number, lap, first, oldestKept, sinkTableVersion) <= Counting.max
   }
 
   /// When it was committed, on this boot's monotonic clock; nil from another boot.

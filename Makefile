@@ -36,7 +36,7 @@ demo: deps build ## two private brokers, pumps, an outage and a SIGKILL, then th
 
 # Tests that start brokers, agents and other processes wait for them: one at a time, so that their
 # deadlines measure the product and not the other tests.
-PROCESS_TESTS = CrashTests|PowerTests|IntegrationTests|MosquittoTests|AuditTests|ObservabilityTests|PlatformTests
+PROCESS_TESTS = CrashTests|PowerTests|NetworkTests|IntegrationTests|MosquittoTests|AuditTests|ObservabilityTests|PlatformTests
 
 TORTURE = .build/release/journal-torture
 
@@ -59,7 +59,7 @@ torture: deps build ## every campaign in full, with its negative controls; root 
 	  $(SWIFT) test --skip-build --no-parallel \
 	  --filter 'CrashTests|Failpoint|StallTests|ClockTests|ScarcityTests|OpeningTests|RingFullTests'
 
-bench: deps ## measure the figures of the README as ratios in one run (about 5 minutes)
+bench: deps ## measure the figures of the README as ratios in one run (about 15 minutes)
 	PENSTOCK_BENCHMARKS=1 $(SWIFT) build -c release --scratch-path .build/bench
 	.build/bench/release/penstock-benchmarks $(BENCH)
 

@@ -80,7 +80,11 @@ let package = Package(
       name: "Platform", dependencies: ["CLinux", "GatewayCore"],
       swiftSettings: settings + sabotage),
     module("JSONScanning", ["GatewayCore"]),
-    module("Mosquitto", ["CMosquitto", "COpenSSL", "GatewayCore", "Platform", logging]),
+    // Keeps one assertion of the library from ending the process.
+    .target(name: "CMosquittoGuard", dependencies: ["CMosquitto"]),
+    module(
+      "Mosquitto",
+      ["CMosquitto", "CMosquittoGuard", "COpenSSL", "GatewayCore", "Platform", logging]),
 
     // The data path, in order.
     .target(
@@ -201,6 +205,16 @@ let package = Package(
         "penstock",
       ],
       swiftSettings: settings),
+    // Brokers and networks that misbehave: scripted peers, network namespaces.
+    .testTarget(
+      name: "NetworkTests",
+      dependencies: [
+        "Audit", "Batching", "Deduplication", "Envelope", "GatewayConfiguration", "GatewayCore",
+        "Ingest", "Mosquitto", "Platform", "PumpTelemetry", "RingJournal", "TestSupport",
+        "Upstream",
+        "penstock", logging,
+      ],
+      swiftSettings: settings + sabotage),
     .testTarget(
       name: "TidyTests", dependencies: ["GatewayCore", "Platform"], swiftSettings: settings),
     // Interposes malloc: for tests and benchmarks, never below a product.

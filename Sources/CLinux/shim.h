@@ -7,6 +7,8 @@
 #include <signal.h>
 #include <spawn.h>
 #include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -86,5 +88,15 @@ static inline int penstock_count_tcp(int socket, struct penstock_tcp_counts *cou
     memcpy(&counts->unsent, info + 144, 4);
     memcpy(&counts->sent, info + 200, 8);
     counts->is_ipv6 = name.ss_family == AF_INET6;
+    return 0;
+}
+
+// Milliseconds since the peer's TCP was last heard of: with data, and with anything. -1 on error.
+static inline int penstock_tcp_silence(int socket, unsigned *data, unsigned *any) {
+    struct tcp_info info;
+    socklen_t size = sizeof info;
+    if (getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return -1;
+    *data = info.tcpi_last_data_recv;
+    *any = info.tcpi_last_ack_recv;
     return 0;
 }

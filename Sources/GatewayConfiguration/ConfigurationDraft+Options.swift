@@ -44,6 +44,7 @@ extension ConfigurationDraft {
   private func inbound(_ route: RouteSection) -> ConnectionOptions {
     var connection = template(of: route.from)
     connection.clientID += ClientID.inbound(route: route.name)
+    connection.reconnectSpread = isCommandRoute(route) ? spread(connection) : .zero
     connection.cleanStart = false
     // Above max_record a message becomes a dead letter, which is seen; above the announced maximum
     // the broker drops it without telling anyone. So the announced one is larger, and still bounds
@@ -61,12 +62,22 @@ extension ConfigurationDraft {
     let template = template(of: sink.broker)
     var connection = template
     connection.clientID += ClientID.outbound(route: route.name, sink: sink.options.name)
+    connection.reconnectSpread = isCommandRoute(route) ? .zero : spread(connection)
     connection.cleanStart = true
     connection.sessionExpiry = .zero
     connection.receiveMaximum =
       ConnectionOptions(endpoints: template.endpoints, clientID: "").receiveMaximum
     return connection
   }
+
+  /// Of a connection to the centre, which all gateways share; the field broker is a gateway's own,
+  /// and so is whatever listens on loopback.
+  private func spread(_ connection: ConnectionOptions) -> Duration {
+    connection.endpoints.allSatisfy(\.isLoopback) ? .zero : Self.centreSpread
+  }
+
+  /// A hundred gateways that lose the centre together return over at least half a minute.
+  static let centreSpread = Duration.seconds(40)
 
   private func template(of brokerName: String) -> ConnectionOptions {
     guard let broker = broker(brokerName) else {

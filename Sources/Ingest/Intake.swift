@@ -99,6 +99,8 @@ package final class Intake: MosquittoHandler {
   package private(set) var subscribeAnswer: (mid: Int32, granted: [ReasonCode])?
   package private(set) var unsubscribeAnswer: Int32?
   package private(set) var disconnectReason: ReasonCode?
+  /// Whether a message came at QoS 2, and whether that has been told.
+  private var exactlyOnce = (came: false, told: false)
   /// A message found the ring full. It is in nobody's hands but the broker's.
   package internal(set) var wasRefusedRoom = false
   /// The journal failed; nothing may be acknowledged any more.
@@ -273,6 +275,13 @@ package final class Intake: MosquittoHandler {
     return strayToTell
   }
 
+  /// Whether this connection has brought a message at QoS 2, for the first time it is asked.
+  func takeExactlyOnce() -> Bool {
+    guard exactlyOnce == (came: true, told: false) else { return false }
+    exactlyOnce.told = true
+    return true
+  }
+
   // MARK: - MosquittoHandler
 
   /// Forgets what the last connection brought.
@@ -283,6 +292,7 @@ package final class Intake: MosquittoHandler {
     disconnectReason = nil
     wasRefusedRoom = false
     oldestHeld = nil
+    exactlyOnce = (came: false, told: false)
   }
 
   package func connected(_ acknowledgement: ConnectAcknowledgement) {
@@ -328,7 +338,8 @@ package final class Intake: MosquittoHandler {
     var flags: RecordFlags = []
     if header.isRetained { flags.insert(.retained) }
     flags.qualityOfService = header.qualityOfService
-    if header.qualityOfService == .atMostOnce { counts.unprotected += 1 }
+    if header.qualityOfService != .atLeastOnce { counts.unprotected += 1 }
+    if header.qualityOfService == .exactlyOnce { exactlyOnce.came = true }
     if hasPassedBefore(properties) { return noteRoundTrip(topic) }
     do throws(JournalError) {
       let message = Message(

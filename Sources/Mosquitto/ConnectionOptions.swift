@@ -133,6 +133,9 @@ package struct ConnectionOptions: Sendable, Hashable {
   package var failbackInterval: Duration? = .seconds(300)
   /// Bounds name resolution, TCP connect and handshake together; below the watchdog period.
   package var connectTimeout: Duration = .seconds(10)
+  /// How long the pauses may be after the broker has ended a connection that it had accepted. For
+  /// a broker that many gateways share: when it is restarted, they come back one after the other.
+  package var reconnectSpread: Duration = .zero
 
   package init(endpoints: [BrokerEndpoint], clientID: String) {
     precondition(!endpoints.isEmpty, "a connection needs an endpoint")

@@ -4,6 +4,7 @@
 // that reads), `_reconnect` and `_reinitialise` (a new connection gets a new handle).
 
 import CMosquitto
+import CMosquittoGuard
 import GatewayCore
 import Glibc
 import Platform
@@ -114,14 +115,18 @@ final class LibraryHandle {
 
   // MARK: Connecting
 
+  /// The library takes none below it but 0.
+  static let keepAliveMin = Duration.seconds(5)
+
   /// Starts TCP to `endpoint` without waiting for it, or connects to a Unix socket. Resolves the
   /// name, which blocks. `bindAddress` chooses the address family.
   func startConnection(
     _ endpoint: BrokerEndpoint, options: ConnectionOptions, bindAddress: String?
   ) -> LibraryResult {
-    // The library sends PINGREQ by whole seconds and takes no keepalive below 5 but 0.
+    // The library sends PINGREQ by whole seconds.
     let seconds = options.keepAlive.components.seconds
-    let keepAlive = seconds == 0 ? 0 : Int32(min(max(seconds, 5), 65_535))
+    let keepAlive =
+      seconds == 0 ? 0 : Int32(min(max(seconds, Self.keepAliveMin.components.seconds), 65_535))
     if options.protocolVersion == .v5 {
       // Only the blocking connect takes properties. It stores them, then looks at the host: without
       // one it stops there (MOSQ_ERR_INVAL), and the asynchronous connect uses what was stored
@@ -142,7 +147,9 @@ final class LibraryHandle {
   // MARK: The external loop
 
   /// One `mosquitto_loop_read`: about one packet. May queue PUBACKs; never writes MQTT.
-  func loopRead() -> LibraryResult { unsafe perform { unsafe mosquitto_loop_read($0, 1) } }
+  func loopRead() -> LibraryResult {
+    unsafe perform { unsafe penstock_mosquitto_loop_read($0, 1) }
+  }
 
   /// Writes the whole queue or up to EAGAIN. There is no partial flush. `isCorked` gathers the
   /// packets into full segments: PUBACKs have 4 bytes each and one send(2) each.

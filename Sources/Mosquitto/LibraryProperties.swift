@@ -9,6 +9,7 @@ import Glibc
 enum LibraryProperties {
   // Identifiers of MQTT 5.0, section 2.2.2.2, that are read or written here by number.
   private static let sessionExpiry: Int32 = 0x11
+  private static let serverKeepAlive: Int32 = 0x13
   private static let receiveMaximum: Int32 = 0x21
   private static let maximumQualityOfService: Int32 = 0x24
   private static let maximumPacketSize: Int32 = 0x27
@@ -205,6 +206,9 @@ enum LibraryProperties {
     var small: UInt8 = 0
     if unsafe mosquitto_property_read_int16(properties, receiveMaximum, &short, false) != nil {
       result.receiveMaximum = short
+    }
+    if unsafe mosquitto_property_read_int16(properties, serverKeepAlive, &short, false) != nil {
+      result.keepAlive = .seconds(Int64(short))
     }
     if unsafe mosquitto_property_read_int32(properties, maximumPacketSize, &long, false) != nil {
       result.maximumPacketByteCount = long

@@ -188,9 +188,20 @@ package struct MosquittoClient<Handler: MosquittoHandler>: ~Copyable {
   }
 
   /// Keepalive, and the deadline for CONNACK. Once a second. Queues only.
+  ///
+  /// A peer that has been silent for 1.5 × keepalive, less the second between two calls, is dead:
+  /// the library has asked it after one keepalive, and itself waits for another one.
   package mutating func misc() throws(MosquittoError) {
     guard let handle else { throw notConnected() }
     isWriteFlagStale = false
+    if let silenceMax, let socket = handle.socket, context.isAccepted,
+      SocketQueue.silence(of: socket) > silenceMax
+    {
+      try end(
+        with: MosquittoError(
+          .keepAliveExpired, endpoint: endpoint,
+          detail: "the broker has been silent for more than \(silenceMax), pings included"))
+    }
     if let deadline = acceptanceDeadline {
       if context.isAccepted {
         acceptanceDeadline = nil
@@ -202,6 +213,15 @@ package struct MosquittoClient<Handler: MosquittoHandler>: ~Copyable {
       }
     }
     try settle(handle.loopMisc())
+  }
+
+  /// Nil without a keepalive. A broker may demand another one than ours, but the library may not
+  /// heed it: the longer one counts.
+  private var silenceMax: Duration? {
+    guard options.keepAlive > .zero else { return nil }
+    let keepAlive = max(
+      options.keepAlive, LibraryHandle.keepAliveMin, context.serverKeepAlive ?? .zero)
+    return .nanoseconds(keepAlive.nanoseconds * 3 / 2) - .seconds(1)
   }
 
   // MARK: Packets (queued; `flush` sends them)

@@ -43,6 +43,10 @@ package struct MosquittoError: Error, Sendable, Hashable, CustomStringConvertibl
   /// What happened, from the library, the system or OpenSSL.
   package let detail: String
 
+  /// Whether the other side has ended a connection, in order or not, so that it has perhaps ended
+  /// all of them.
+  package var isEndByPeer: Bool { code == .connectionLost || code == .disconnectedByBroker }
+
   package init(
     _ code: Code, number: Int32 = 0, systemCode: Int32 = 0, reason: ReasonCode? = nil,
     endpoint: BrokerEndpoint?, detail: String

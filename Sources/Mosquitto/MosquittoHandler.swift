@@ -16,6 +16,8 @@ package struct ConnectAcknowledgement: Sendable, Hashable {
   /// Whether a SUBSCRIBE may carry an identifier, by which each copy of a message tells its filter.
   /// MQTT 5 only.
   package var hasSubscriptionIdentifiers = false
+  /// The keepalive that the broker demands instead of ours.
+  package var keepAlive: Duration?
 
   package init(reason: ReasonCode, sessionPresent: Bool) {
     self.reason = reason

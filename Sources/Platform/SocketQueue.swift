@@ -1,7 +1,8 @@
 import CLinux
+import GatewayCore
 import Glibc
 
-/// What the kernel holds, and may hold, of what was written to a socket.
+/// What the kernel knows about a TCP socket and its peer.
 package enum SocketQueue {
   /// Bytes not yet acknowledged by the peer's TCP (tcp(7), SIOCOUTQ); 0 for what is no TCP socket.
   package static func unsentByteCount(of socket: Int32) -> Int {
@@ -24,6 +25,16 @@ package enum SocketQueue {
     _ = unsafe setsockopt(
       socket, Int32(IPPROTO_TCP), TCP_NOTSENT_LOWAT, &value,
       socklen_t(MemoryLayout<Int32>.size))
+  }
+
+  /// How long the peer has been silent in a way that cannot mean "busy": no data came, and either
+  /// nothing of ours is on its way, or its TCP has stopped to confirm that too. Zero for what is no
+  /// TCP socket. A slow transfer to the peer, or data that nobody has read yet, is not silence.
+  package static func silence(of socket: Int32) -> Duration {
+    var (data, any): (UInt32, UInt32) = (0, 0)
+    guard unsafe penstock_tcp_silence(socket, &data, &any) == 0 else { return .zero }
+    let isIdle = unsentByteCount(of: socket) == 0
+    return .milliseconds(Int64(isIdle ? data : min(data, any)))
   }
 }
 

@@ -33,6 +33,9 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
   private static var stableAfter: Duration { .seconds(10) }
   /// How long a return to the first endpoint waits for answers; what has none is sent again there.
   static var returnPatience: Duration { .seconds(10) }
+  /// Seconds. Two clients with one id put each other out for ever: whoever is put out stays away so
+  /// long, at random, so that the two do not keep step.
+  private static var takeoverPause: ClosedRange<Int64> { 30...60 }
   /// Bytes of an MQTT PUBLISH besides topic, properties and payload, rounded up.
   static var packetOverheadByteCount: Int { 16 }
 
@@ -225,7 +228,14 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
   }
 
   private mutating func waitAfter(_ error: MosquittoError) throws(JournalError) {
-    let pause = backoff.next()
+    let isCut = liveSince != nil && error.isEndByPeer
+    var pause = backoff.next(spread: isCut ? options.connection.reconnectSpread : .zero)
+    if error.reason == .sessionTakenOver {
+      pause = max(pause, .seconds(Int64.random(in: Self.takeoverPause)))
+      logger.error(
+        "another client has taken our place at the centre; are there two gateways with one id?",
+        metadata: ["mqtt.client_id": "\(options.connection.clientID)"])
+    }
     metrics.reconnects.increment()
     let metadata: Logger.Metadata = [
       "broker.error": "\(error)", "retry.seconds": "\(pause.seconds)",

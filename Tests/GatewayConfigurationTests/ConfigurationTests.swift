@@ -73,6 +73,32 @@ import Upstream
     #expect(outbound.maximumPacketByteCount == nil)
   }
 
+  @Test("only what all gateways share is returned to one after the other")
+  func reconnectSpread() throws {
+    func spreads(central: String) throws -> [Duration] {
+      let text = """
+        gateway: {id: gw-1}
+        brokers:
+          field: {url: "mqtts://10.0.0.1"}
+          central: {url: "\(central)"}
+        routes:
+          - {name: up, from: field, subscribe: ["a/#"], to: [{name: c, broker: central}]}
+          - name: down
+            from: central
+            subscribe: ["gateways/gw-1/#"]
+            expire_after: 60s
+            to: [{name: f, broker: field, format: raw}]
+        """
+      let routes = try parse(text).options.routes
+      return routes.flatMap { route in
+        [route.ingest.connection.reconnectSpread] + route.sinks.map(\.connection.reconnectSpread)
+      }
+    }
+    #expect(
+      try spreads(central: "mqtts://central.example") == [.zero, .seconds(40), .seconds(40), .zero])
+    #expect(try spreads(central: "mqtt://127.0.0.1:1884") == [.zero, .zero, .zero, .zero])
+  }
+
   @Test("what is legal and odd is a warning")
   func warnings() throws {
     let text = """

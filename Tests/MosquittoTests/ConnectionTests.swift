@@ -117,6 +117,7 @@ struct ConnectionTests {
     expected.maximumQualityOfService = .atLeastOnce
     expected.maximumPacketByteCount = 4096
     expected.sessionExpiry = .seconds(60)
+    expected.keepAlive = .seconds(30)
     // Available unless the broker says no.
     expected.hasSubscriptionIdentifiers = subscriptionIdentifiers != 0
     #expect(recorder.acknowledgements == [expected])

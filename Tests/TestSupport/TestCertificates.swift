@@ -34,6 +34,21 @@ package enum TestCertificates {
     }
   }
 
+  /// As `makeCertificate`, but its time was over yesterday.
+  package static func makeExpiredCertificate(
+    _ name: String, authority: String, alternativeNames: String, in directory: String
+  ) throws {
+    try openssl(
+      ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        + ["-subj", "/CN=\(name)", "-keyout", "\(directory)/\(name).key"]
+        + ["-addext", "subjectAltName=\(alternativeNames)", "-out", "\(directory)/\(name).csr"],
+      in: directory)
+    try openssl(
+      ["x509", "-req", "-in", "\(directory)/\(name).csr", "-days", "-1"]
+        + ["-CA", "\(directory)/\(authority).pem", "-CAkey", "\(directory)/\(authority).key"]
+        + ["-copy_extensions", "copy", "-out", "\(directory)/\(name).pem"], in: directory)
+  }
+
   private static func openssl(
     _ arguments: [String], daysAgo: Int = 0, in directory: String
   ) throws {

@@ -103,9 +103,9 @@ private func isComment(_ line: Substring) -> Bool {
   @Test("C libraries have one importer each")
   func importers() {
     let owners = [
-      "CMosquitto": ["Mosquitto"], "COpenSSL": ["Mosquitto"],
-      "CYAML": ["GatewayConfiguration"], "CZstd": ["Envelope"], "CSodium": ["Deduplication"],
-      "CChecksum": ["RingJournal"],
+      "CMosquitto": ["Mosquitto"], "CMosquittoGuard": ["Mosquitto"],
+      "COpenSSL": ["Mosquitto"], "CYAML": ["GatewayConfiguration"], "CZstd": ["Envelope"],
+      "CSodium": ["Deduplication"], "CChecksum": ["RingJournal"],
       "CLinux": ["Platform", "RingJournal"],
     ]
     for file in sources {

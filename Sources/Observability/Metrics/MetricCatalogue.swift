@@ -106,7 +106,7 @@ package enum MetricCatalogue {
       "Aggregates made and journalled, which are records that nobody sent."),
     counter(
       "penstock_ingest_unprotected_total", ["route"],
-      "Messages that came at QoS 0: journalled, but nobody would have sent them again."),
+      "Messages that came at QoS 0 or 2: journalled, but until then a crash would have lost them."),
     histogram(
       "penstock_ingest_puback_delay_seconds", ["route"],
       "From the receipt of the oldest message of a commit group to its PUBACKs being flushed.",

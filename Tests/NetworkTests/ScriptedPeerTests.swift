@@ -1,14 +1,15 @@
-// Goal: the scripted broker is a fair oracle: its codec loses nothing, its session behaves as a
-// broker's, a cut falls where it was asked for. Method: a client on a raw socket. Cannot show: that
-// it accepts whatever a real broker does.
+// Goal: the scripted broker is a fair oracle: its session behaves as a broker's, a cut falls where
+// it was asked for, a slow reader is slow. Method: a client on a raw socket. Cannot show: that it
+// accepts whatever a real broker does.
 
+import GatewayCore
 import Glibc
 import Platform
 import TestSupport
 import Testing
 
 @Suite("the scripted MQTT peer")
-struct MQTTPeerTests {
+struct ScriptedPeerTests {
   /// The other end of a link.
   private struct Client: ~Copyable {
     let descriptor: FileDescriptor
@@ -79,33 +80,6 @@ struct MQTTPeerTests {
     var role = FieldRole { .init(topic: "t/\($0)", payload: Array("payload \($0)".utf8)) }
     role.limit = 100
     return role
-  }
-
-  @Test("every packet survives the codec, byte by byte", arguments: [MQTTPacket.Version.v311, .v5])
-  func codec(version: MQTTPacket.Version) throws {
-    let properties: [UInt8] = version == .v5 ? [0x01, 1] : []
-    let long = [UInt8](repeating: 0x7a, count: 70_000)
-    var hello = MQTTPacket.Connect(version: version, clientID: "id", sessionExpiry: .max)
-    if version == .v5 { (hello.receiveMaximum, hello.sessionExpiry) = (11, 12) }
-    let packets: [MQTTPacket] = [
-      .connect(hello), .connectAcknowledged(.init(sessionPresent: true, properties: properties)),
-      .publish(.init(topic: "a", payload: [], id: 0)),
-      .publish(
-        .init(topic: "a/é", payload: long, id: 9, isDuplicate: true, properties: properties)),
-      .publishAcknowledged(id: 9, code: version == .v5 ? 0x87 : 0),
-      .subscribe(id: 3, filters: ["a/+", "#"]), .subscribeAcknowledged(id: 3, codes: [1, 0x80]),
-      .unsubscribe(id: 4, filters: ["#"]),
-      .unsubscribeAcknowledged(id: 4, codes: version == .v5 ? [0] : []),
-      .pingRequest, .pingResponse, .disconnect(code: version == .v5 ? 0x8e : 0),
-    ]
-    var reader = MQTTPacketReader()
-    reader.version = version
-    var found: [MQTTPacket] = []
-    for byte in packets.flatMap({ $0.encoded(version) }) {
-      reader.append([byte])
-      while let packet = try reader.next() { found.append(packet) }
-    }
-    #expect(found == packets)
   }
 
   @Test(
@@ -186,5 +160,105 @@ struct MQTTPeerTests {
     _ = unsafe Glibc.send(client.descriptor.raw, noise, noise.count, Int32(MSG_NOSIGNAL))
     #expect(try client.next() == nil)
     #expect(peer.errors.count == 1)
+  }
+
+  /// Reads PUBACKs until a number of bytes has come.
+  private struct Reader: MQTTPeerRole {
+    var counted = 0
+    let cutAfter: Int
+    mutating func received(_ packet: MQTTPacket, on link: MQTTPeerLink) {
+      guard case .connect = packet else { return counted += 1 }
+      link.cut(.close, afterReceivedByteCount: cutAfter)
+      link.send(.connectAcknowledged(.init()))
+    }
+    mutating func turn(on link: MQTTPeerLink) {}
+    mutating func ended(_ link: MQTTPeerLink) {}
+  }
+
+  @Test(
+    "a cut of reading takes exactly the packets that are whole", arguments: [0, 3, 4, 5, 8, 39])
+  func readCut(byteCount: Int) throws {
+    let peer = try MQTTPeer(Reader(cutAfter: byteCount))
+    var client = try Client(port: peer.port, version: .v5)
+    client.send(hello(.v5))
+    // What comes with the CONNECT would have been read before the cut was asked for.
+    _ = try client.next()
+    for id in 1...10 { client.send(.publishAcknowledged(id: UInt16(id), code: 0)) }
+    // What was not read makes the kernel say RST instead of FIN.
+    #expect((try? client.next()) == nil)
+    #expect(peer.withRole { $0.counted } == byteCount / 4)
+  }
+
+  @Test("what was redelivered with others' identifiers and without DUP is what was sent")
+  func shuffledRedelivery() throws {
+    var role = makeRole()
+    role.redelivery = .init(isMarked: false, keepsIDs: false)
+    let peer = try MQTTPeer(role)
+    var first = try Client(port: peer.port, version: .v5)
+    peer.withRole { $0.limit = 3 }
+    first.send(hello(.v5))
+    first.send(.subscribe(id: 1, filters: ["#"]))
+    let sent = try first.publishes(3)
+    var second = try Client(port: peer.port, version: .v5)
+    second.send(hello(.v5))
+    let again = try second.publishes(3)
+    #expect(again.map(\.topic) == sent.map(\.topic))
+    #expect(again.map(\.id) == [sent[1].id, sent[2].id, sent[0].id])
+    #expect(again.allSatisfy { !$0.isDuplicate })
+  }
+
+  @Test("QoS 2 goes its four steps, and stays in the session between them")
+  func exactlyOnce() throws {
+    var role = FieldRole { _ in .init(topic: "t", payload: [1], quality: 2) }
+    role.limit = 1
+    let peer = try MQTTPeer(role)
+    var first = try Client(port: peer.port, version: .v5)
+    first.send(hello(.v5))
+    first.send(.subscribe(id: 1, filters: ["#"]))
+    let sent = try first.publishes(1)
+    #expect(sent.first?.isExactlyOnce == true)
+    let id = try #require(sent.first?.id)
+    first.send(.publishReceived(id: id))
+    #expect(try first.next() == .publishReleased(id: id))
+    var second = try Client(port: peer.port, version: .v5)
+    second.send(hello(.v5))
+    _ = try second.next()
+    #expect(try second.next() == .publishReleased(id: id))
+    second.send(.publishCompleted(id: id))
+    second.send(.pingRequest)
+    while let packet = try second.next(), packet != .pingResponse {}
+    #expect(peer.withRole { $0.acknowledgedCount } == 1)
+  }
+
+  @Test("a client whose place is taken hears why, with MQTT 5, and is put out")
+  func takenOver() throws {
+    var role = makeRole()
+    role.farewell = 0x8e
+    let peer = try MQTTPeer(role)
+    for version in [MQTTPacket.Version.v5, .v311] {
+      var client = try Client(port: peer.port, version: version)
+      client.send(hello(version))
+      client.send(.subscribe(id: 1, filters: ["#"]))
+      var packets: [MQTTPacket] = []
+      while let packet = try client.next() { packets.append(packet) }
+      #expect(
+        packets.last
+          == (version == .v5 ? .disconnect(code: 0x8e) : .subscribeAcknowledged(id: 1, codes: [1])))
+    }
+  }
+
+  @Test("a slow reader takes no more than its rate")
+  func slowReader() throws {
+    var role = CentralRole { _ in }
+    role.readRate = 20_000
+    let peer = try MQTTPeer(role)
+    var client = try Client(port: peer.port, version: .v5)
+    client.send(hello(.v5))
+    _ = try client.next()
+    let start = Clock.monotonic()
+    client.send(.publish(.init(topic: "t", payload: [UInt8](repeating: 0, count: 10_000), id: 1)))
+    #expect(try client.next() == .publishAcknowledged(id: 1, code: 0))
+    let elapsed = Clock.monotonic().since(start)
+    #expect(elapsed > .milliseconds(400) && elapsed < .seconds(5), "\(elapsed)")
   }
 }

@@ -249,7 +249,8 @@ if Context.environment["PENSTOCK_BENCHMARKS"] != nil {
     .executableTarget(
       name: "penstock-benchmarks",
       dependencies: [
-        "Audit", "Deduplication", "Filtering", "GatewayCore", "Ingest", "Mosquitto", "Platform",
+        "Audit", "Deduplication", "Envelope", "Filtering", "GatewayCore", "Ingest", "Mosquitto",
+        "Platform",
         "RingJournal", logging, metrics,
       ],
       path: "Sources/Benchmarks/PenstockBenchmarks", swiftSettings: settings),

@@ -589,19 +589,10 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     }
   }
 
-  /// Once a connection.
-  private func tellExactlyOnce() {
-    guard intake.takeExactlyOnce() else { return }
-    logger.error(
-      "the broker sends at QoS 2 what it granted at QoS 1: a crash may lose such a message",
-      metadata: ["advice": "make the broker keep to QoS 1"])
-  }
-
   private mutating func publishGauges(now: MonotonicTime) {
     guard now.since(lastGauges) >= .seconds(1) else { return }
     lastGauges = now
     let lostCount = intake.publishGauges(to: metrics, now: now)
     reports.tell(of: intake, lostCount: lostCount, now: now)
-    tellExactlyOnce()
   }
 }

@@ -61,6 +61,12 @@ struct IngestReports {
         "the broker sends topics that this route does not carry; acknowledged and dropped",
         metadata: ["mqtt.topic": "\(topic)", "mqtt.dropped": "\(count)"])
     }
+    // Once a connection.
+    if intake.takeExactlyOnce() {
+      logger.error(
+        "the broker sends at QoS 2 what it granted at QoS 1: a crash may lose such a message",
+        metadata: ["advice": "make the broker keep to QoS 1"])
+    }
   }
 
   private func metadata(of refusal: SourceRefusal, count: UInt64) -> Logger.Metadata {

@@ -74,7 +74,8 @@ extension IntegrationSuite {
       try agent.wait(for: "all to be stored") {
         try agent.metric("penstock_ingest_journalled_total") == 200
       }
-      // Over TLS 1.3 the refusal comes when our side takes the handshake for done, without a reason.
+      // Over TLS 1.3 the refusal comes when our side takes the handshake for done, and without a
+      // reason.
       try agent.wait(for: "the refusal") {
         agent.log.lineCount("trying again", "mqtts://127.0.0.1:\(central.tlsPort): ") > 0
       }

@@ -169,8 +169,6 @@ struct ScriptedOutbound: ~Copyable, OutboundConnection {
     try broker.publish(topic, payload, inbox)
   }
 
-  mutating func releaseReceived() throws(MosquittoError) {}
-
   mutating func disconnect() throws(MosquittoError) { broker.isConnected = false }
 }
 

@@ -232,21 +232,26 @@ func deliver(
   control: SinkControl, deadLetterPath: String
 ) throws {
   let route = RouteIdentity(gateway: "gw-1", site: "gw-1", name: "telemetry")
-  let batcher = Batcher(
-    reader: try journal.makeReader(sink: index), journal: journal.identity.id,
-    epoch: journal.epoch, route: route, options: sink.batch)
+  var sinkOptions = sink
+  sinkOptions.answerTimeout = options.answerTimeout
+  func makeBatcher(isBeside: Bool) throws(JournalError) -> Batcher {
+    Batcher(
+      reader: try journal.makeReader(sink: index, isBeside: isBeside),
+      journal: journal.identity.id, epoch: journal.epoch, route: route, options: sink.batch)
+  }
   var loop = SinkLoop<MosquittoClient<SinkInbox>>(
-    options: sink, route: route, sink: index, journal: journal, batcher: batcher,
-    control: control,
+    options: sinkOptions, route: route, sink: index, journal: journal,
+    batcher: try makeBatcher(isBeside: false), control: control,
     deadLetters: DeadLetterStore(
       path: deadLetterPath, gatewayID: "gw-1", routeName: "telemetry",
       capacity: JournalOptions.capacityMin),
     stage: StageName(route: "telemetry", part: .upstream(sink: sink.name)),
     status: DiscardedStatus(), metrics: UpstreamMetrics(route: "telemetry", sink: sink.name),
-    logger: silentLogger, backoff: options.backoff, answerTimeout: options.answerTimeout
-  ) { inbox in
-    MosquittoClient(options: sink.connection, handler: inbox, logger: silentLogger)
-  }
+    logger: silentLogger, backoff: options.backoff,
+    makeBatcher: { () throws(JournalError) in try makeBatcher(isBeside: true) },
+    makeConnection: { inbox in
+      MosquittoClient(options: sink.connection, handler: inbox, logger: silentLogger)
+    })
   try loop.run()
 }
 

@@ -252,7 +252,8 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     status.report(stage, StageState(.reconnecting, why))
     let until = Clock.monotonic() + pause
     let phase = control.phase
-    while control.phase == phase, Clock.monotonic() < until {
+    // The phase may have changed already, while a connect was blocking.
+    while control.phase == phase, phase < .quiesce, Clock.monotonic() < until {
       try idle(for: min(Self.idleTurn, until.since(Clock.monotonic())))
     }
   }

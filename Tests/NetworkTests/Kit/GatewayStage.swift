@@ -70,6 +70,8 @@ final class GatewayStage {
       lines += ["  \(name):", "    url: mqtt://\(options.address):\(port)"]
       lines += brokerLines.map { "    " + $0 }
     }
+    // The oracle takes everything that comes to the centre for an envelope.
+    lines.append("    status_topic: none")
     lines += [
       "routes:", "  - name: telemetry", "    from: field",
       "    subscribe: [\"\(options.filter)\"]", "    message_id: {json: /messageId}",

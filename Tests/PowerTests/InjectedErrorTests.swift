@@ -16,10 +16,12 @@ import Testing
   .enabled(if: Trace.isPossible, "needs strace and the right to trace a child"))
 struct InjectedErrorTests {
   /// A gateway whose journal exists and holds something.
-  private func makeStage(_ directory: borrowing TemporaryDirectory) throws -> PowerStage {
-    let stage = try PowerStage(dataDirectory: try directory.makeSubdirectory("data"))
-    // A commit for a few messages: many calls in little time.
-    stage.field.withRole { $0.windowMax = 5 }
+  private func makeStage(
+    _ directory: borrowing TemporaryDirectory, _ load: PowerLoad = .small
+  ) throws -> PowerStage {
+    let stage = try PowerStage(dataDirectory: try directory.makeSubdirectory("data"), load: load)
+    // A commit for a few messages: many calls in little time. In large groups, as many as fit.
+    if load.volumeByteCount == nil { stage.field.withRole { $0.windowMax = 5 } }
     try stage.gateway.start()
     stage.send(20)
     try stage.gateway.wait(for: "the first PUBACKs") { stage.acknowledgedCount == 20 }
@@ -38,13 +40,17 @@ struct InjectedErrorTests {
   @Test(
     "a failed call ends in exit code 74 within a second, without PUBACK and without another try",
     arguments: [
-      "fdatasync:error=EIO", "pwrite64:error=EIO", "pwrite64:error=ENOSPC", "pwrite64:error=EDQUOT",
+      ("fdatasync:error=EIO", PowerLoad.small), ("pwrite64:error=EIO", .small),
+      ("pwrite64:error=ENOSPC", .small), ("pwrite64:error=EDQUOT", .small),
+      // A group in several pieces: the failure may come with some of them on the disk.
+      ("pwrite64:error=EIO", .large), ("sync_file_range:error=EIO", .large),
+      ("fdatasync:error=EIO", .large),
     ])
-  func failure(fault: String) throws {
+  func failure(fault: String, load: PowerLoad) throws {
     let start = Stopwatch()
     let directory = try TemporaryDirectory(prefix: "penstock-injected")
-    let stage = try makeStage(directory)
-    var slowest = 0.0
+    let stage = try makeStage(directory, load)
+    var (slowest, pieceCount) = (0.0, 0)
     for number in 1...Campaign.callCount {
       let path = "\(directory.path)/trace-\(number)"
       let before = stage.acknowledgedCount
@@ -58,18 +64,41 @@ struct InjectedErrorTests {
       // The log misses no PUBACK: those in it are those that arrived.
       let traced = trace.calls.count(where: \.isAcknowledgement)
       #expect(traced == stage.acknowledgedCount - before, "call \(number)")
+      pieceCount += trace.calls.count {
+        $0.isCall("pwrite64") && Write($0).byteCount == 256 << 10
+      }
       let seconds = try #require(trace.seconds(from: failed, toExit: 74), "call \(number)")
       slowest = max(slowest, seconds)
       try drainAndStop(stage)
     }
     let report = try stage.report()
     Campaign.tell(
-      fault, runs: "\(Campaign.callCount) calls, \(Int(slowest * 1000)) ms to the exit at most",
+      "\(fault), \(load.testDescription)",
+      runs: "\(Campaign.callCount) calls, \(Int(slowest * 1000)) ms to the exit at most",
       report.counts,
       since: start)
     #expect(slowest <= 1)
+    #expect((pieceCount > 0) == (load.volumeByteCount != nil))
     #expect(report.isClean(allowedRedelivery: .max), "\(report.table(allowedRedelivery: .max))")
     #expect(report.counts.acknowledged == report.counts.sent)
+  }
+
+  @Test("a filesystem that cannot begin to write back early loses nothing but time")
+  func noEarlyWriteback() throws {
+    let directory = try TemporaryDirectory(prefix: "penstock-injected")
+    let stage = try makeStage(directory, .large)
+    let path = "\(directory.path)/trace"
+    try stage.gateway.start(
+      wrapper: Trace.wrapper(into: path, "sync_file_range:error=EOPNOTSUPP:when=1+"))
+    let wanted = stage.acknowledgedCount + 400
+    stage.send(400)
+    try stage.gateway.wait(for: "PUBACKs") { stage.acknowledgedCount == wanted }
+    try stage.gateway.kill()
+    try stage.waitForSilence()
+    #expect(Trace(path: path).firstInjected != nil)
+    try drainAndStop(stage)
+    let report = try stage.report()
+    #expect(report.isClean(allowedRedelivery: .max), "\(report.table(allowedRedelivery: .max))")
   }
 
   @Test("an interrupted write is made again at the same place, a short one where it ended")

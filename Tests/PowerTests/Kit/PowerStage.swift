@@ -3,6 +3,39 @@ import GatewayCore
 import Platform
 import Synchronization
 import TestSupport
+import Testing
+
+/// What the field sends, and what the ring needs for it.
+struct PowerLoad: Sendable, CustomTestStringConvertible {
+  let testDescription: String
+  let journalSize: String
+  /// Of the volume; nil: what its kind needs for a ring of 16 MiB.
+  let volumeByteCount: Int?
+  /// Messages that may wait in the ring before they must be delivered.
+  let backlogMax: Int
+  /// Message number `n`, the same each time.
+  let message: @Sendable (Int) -> FieldRole.Message
+
+  /// 40 to 1,100 bytes: groups of up to 128 KiB.
+  static let small = PowerLoad(
+    testDescription: "small groups", journalSize: "16MiB", volumeByteCount: nil, backlogMax: 5000
+  ) { number in message(number, padding: number &* 7919 % 1063) }
+
+  /// 8 to 16 KiB, 200 in flight: groups of up to 1 MiB, which reach the disk in pieces.
+  static let large = PowerLoad(
+    testDescription: "groups of up to 1 MiB", journalSize: "32MiB", volumeByteCount: 80 << 20,
+    backlogMax: 1000
+  ) { number in message(number, padding: 8192 + number &* 7919 % 8192) }
+
+  static func id(_ number: Int) -> String { "m-\(number)" }
+
+  /// Of one of five pumps.
+  private static func message(_ number: Int, padding: Int) -> FieldRole.Message {
+    let note = String(repeating: "x", count: padding)
+    let text = "{\"messageId\":\"\(id(number))\",\"value\":\(number),\"note\":\"\(note)\"}"
+    return FieldRole.Message(topic: "pumps/p\(number % 5)/metrics", payload: Array(text.utf8))
+  }
+}
 
 /// The gateway between two scripted brokers, and the oracle that hears all three:
 ///
@@ -17,19 +50,19 @@ final class PowerStage {
 
   /// - Parameter acknowledged: on the field broker's thread, for each PUBACK.
   init(
-    dataDirectory: String, acknowledged: @escaping @Sendable () -> Void = {}
+    dataDirectory: String, load: PowerLoad = .small,
+    acknowledged: @escaping @Sendable () -> Void = {}
   ) throws {
     let ledger = ledger
     let receipts = receipts
-    var role = FieldRole(PowerStage.message)
+    var role = FieldRole(load.message)
     role.observer.sent = { _, message in
       ledger.sent(
         topic: message.topic, id: PowerStage.id(of: message), payload: message.payload.span)
     }
     role.observer.acknowledged = { number, _ in
-      let message = PowerStage.message(number)
       acknowledged()
-      ledger.acknowledged(topic: message.topic, id: PowerStage.id(number))
+      ledger.acknowledged(topic: load.message(number).topic, id: PowerLoad.id(number))
     }
     let record = EnvelopeRecorder.record(into: ledger)
     field = try MQTTPeer(role)
@@ -43,21 +76,12 @@ final class PowerStage {
       fieldPort: field.port, centralPort: central.port,
       observabilityPort: try Loopback.freePort())
     options.gatewayID = "gw-power"
-    options.journalSize = "16MiB"
+    options.journalSize = load.journalSize
     options.batchMaxDelay = "50ms"
     gateway = try GatewayProcess(options, dataDirectory: dataDirectory)
   }
 
   // MARK: - Messages
-
-  static func id(_ number: Int) -> String { "m-\(number)" }
-
-  /// Sizes from 40 to 1,100 bytes, five pumps; the same for a number each time.
-  @Sendable static func message(_ number: Int) -> FieldRole.Message {
-    let padding = String(repeating: "x", count: number &* 7919 % 1063)
-    let text = "{\"messageId\":\"\(id(number))\",\"value\":\(number),\"note\":\"\(padding)\"}"
-    return FieldRole.Message(topic: "pumps/p\(number % 5)/metrics", payload: Array(text.utf8))
-  }
 
   private static func id(of message: FieldRole.Message) -> String {
     let text = message.payload.dropFirst(14)

@@ -30,7 +30,8 @@ struct Trace {
     let strace = Environment.executable(named: "strace") ?? "strace"
     let command = [strace, "-f", "-ttt", "-xx", "-s", "1", "-o", path]
     return command + (file.map { ["-P", $0] } ?? ["--seccomp-bpf"]) + [
-      "-e", "trace=fsync,fdatasync,pread64,pwrite64,write", "-e", "inject=\(injection)",
+      "-e", "trace=fsync,fdatasync,sync_file_range,pread64,pwrite64,write", "-e",
+      "inject=\(injection)",
     ]
   }
 
@@ -70,7 +71,7 @@ struct Trace {
   func sins(after index: Int) -> [String] {
     calls[(index + 1)...].filter {
       $0.isAcknowledgement || $0.isCall("fdatasync") || $0.isCall("fsync")
-        || $0.isCall("pwrite64")
+        || $0.isCall("pwrite64") || $0.isCall("sync_file_range")
     }.map { String($0.text) }
   }
 }

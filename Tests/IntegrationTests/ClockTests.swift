@@ -64,7 +64,7 @@ extension IntegrationSuite {
         environment: FakeTime.environment(offsetFile: offset), wrapper: FakeTime.wrapper)
       try agent.wait(for: "the agent to be connected") { try agent.status() == "ok" }
       try publish(Array(ids[..<20]))
-      try agent.wait(for: "the first deliveries") { deliveries.events.count >= 20 }
+      try agent.wait(for: "the first deliveries") { deliveries.distinctEvents.count >= 20 }
       // A backlog of one time, delivered in another.
       try central.terminate()
       try publish(Array(ids[20..<30]))
@@ -78,7 +78,7 @@ extension IntegrationSuite {
       }
       try central.start()
       // The timers of a reconnect run by the monotonic clock.
-      try agent.wait(for: "the backlog to be delivered") { deliveries.events.count >= 40 }
+      try agent.wait(for: "the backlog to be delivered") { deliveries.distinctEvents.count >= 40 }
       let age = try #require(try agent.metric("penstock_journal_oldest_undelivered_seconds"))
       #expect(age >= 0)
       // A restart with the clock set back, too.
@@ -86,16 +86,16 @@ extension IntegrationSuite {
       try agent.start(
         environment: FakeTime.environment(offsetFile: offset), wrapper: FakeTime.wrapper)
       try publish(Array(ids[40..<50]))
-      try agent.wait(for: "deliveries after the restart") { deliveries.events.count >= 50 }
+      try agent.wait(for: "deliveries after the restart") { deliveries.distinctEvents.count >= 50 }
       try setClock(first)
       let start = Clock.monotonic()
       try publish(Array(ids[50...]))
-      try agent.wait(for: "the last deliveries") { deliveries.events.count >= 60 }
+      try agent.wait(for: "the last deliveries") { deliveries.distinctEvents.count >= 60 }
       #expect(Clock.monotonic().since(start) < .seconds(10), "a timer is stuck")
       #expect(deliveries.faults(expecting: ids) == [])
       #expect(deliveries.contents.gaps.isEmpty)
       // Order of sequences is the order of arrival, whatever the clock said.
-      let events = deliveries.events.sorted { $0.sequence < $1.sequence }
+      let events = deliveries.distinctEvents
       #expect(events.map(\.id) == ids)
       func years(_ event: Event) -> Double {
         Double(event.time.nanoseconds - Clock.wall().nanoseconds) / 1e9 / Self.yearSeconds

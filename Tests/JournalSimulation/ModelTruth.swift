@@ -9,8 +9,8 @@ struct ModelTruth {
   struct GroupWrite {
     let id: UInt32
     let offset: Int
-    /// Without the padding, whose decay harms nobody.
-    let byteCount: Int
+    /// As they were handed over, without the padding, whose decay harms nobody.
+    let bytes: [UInt8]
     let number: UInt64
     let first: UInt64
     let last: UInt64
@@ -20,7 +20,7 @@ struct ModelTruth {
       else { return nil }
       id = write.id
       offset = write.offset
-      byteCount = (Int(ModelTruth.word(write.bytes, 68) & 0xffff_ffff) + 511) / 512 * 512
+      bytes = Array(write.bytes.prefix(Int(ModelTruth.word(write.bytes, 68) & 0xffff_ffff)))
       number = ModelTruth.word(write.bytes, 16)
       first = ModelTruth.word(write.bytes, 56)
       last = first + (ModelTruth.word(write.bytes, 64) & 0xffff_ffff) - 1
@@ -103,7 +103,7 @@ struct ModelTruth {
       if let group = GroupWrite(write) {
         for older in groups
         where older.offset < group.offset + write.byteCount
-          && group.offset < older.offset + older.byteCount
+          && group.offset < older.offset + older.bytes.count
         {
           replaced.insert(older.id)
         }
@@ -147,11 +147,10 @@ struct ModelTruth {
       if disk.holds(slot.id, slot.offset..<slot.offset + 4096) { proven = slot.committed }
     }
     for group in groups where group.last > proven {
-      let bytes = group.offset..<group.offset + group.byteCount
-      if disk.holds(group.id, bytes) {
+      if disk.holds(group) {
         proven = group.last
       } else if group.first - 1 > proven,
-        disk.holds(group.id, bytes.lowerBound..<bytes.lowerBound + 512)
+        disk.holds(group.id, group.offset..<group.offset + 512)
       {
         proven = group.first - 1
       }
@@ -162,8 +161,7 @@ struct ModelTruth {
   /// Writes of groups that the disk holds now, each byte of them. To be asked before an opening:
   /// already its own writes may go astray.
   func wholeGroups(_ disk: SimulatedDisk) -> Set<UInt32> {
-    Set(
-      groups.lazy.filter { disk.holds($0.id, $0.offset..<$0.offset + $0.byteCount) }.map(\.id))
+    Set(groups.lazy.filter { disk.holds($0) }.map(\.id))
   }
 
   /// After an opening that found `found` to be the newest sequence: what the disk still holds, and
@@ -188,19 +186,40 @@ struct ModelTruth {
   /// The record can be read from the disk: it lies whole where it was written last.
   func isWhole(_ sequence: UInt64, _ disk: SimulatedDisk) -> Bool {
     guard let group = places[sequence], !replaced.contains(group.id) else { return false }
-    return disk.holds(group.id, group.offset..<group.offset + group.byteCount)
+    return disk.holds(group)
   }
 }
 
 extension SimulatedDisk {
-  /// The writes since the last call, and which of them went astray.
+  /// The writes to the journal since the last call, and which of them went astray. Not those to
+  /// other files: quarantine copies blocks as they are, damaged or not.
   func takeNews() -> ([LoggedWrite], strays: [String]) {
     state.withLock { state in
       defer {
         state.writes.removeAll(keepingCapacity: true)
         state.strays = []
       }
-      return (state.writes, state.strays)
+      return (state.writes.filter { $0.path == JournalKit.path }, state.strays)
+    }
+  }
+
+  /// Whether every byte of this group is on the disk, durable and readable.
+  func holds(_ group: ModelTruth.GroupWrite) -> Bool {
+    let bytes = group.offset..<group.offset + group.bytes.count
+    return state.withLock { state in
+      guard let content = state.files[JournalKit.path],
+        content.durable.count >= bytes.upperBound,
+        !content.unreadable.contains(where: {
+          $0 < bytes.upperBound && $0 + 4096 > bytes.lowerBound
+        })
+      else { return false }
+      // Where a sector is not whole from that write, what was harmed may be the padding behind it.
+      return (bytes.lowerBound / 512..<(bytes.upperBound + 511) / 512).allSatisfy { index in
+        if content.origins[index] == group.id { return true }
+        let part = (index * 512..<index * 512 + 512).clamped(to: bytes)
+        return content.durable[part].elementsEqual(
+          group.bytes[part.lowerBound - group.offset..<part.upperBound - group.offset])
+      }
     }
   }
 

@@ -100,8 +100,8 @@ final class SimulatedFile: DiskFile {
   func write(_ bytes: Span<UInt8>, at offset: Int) throws(SystemError) {
     var copy = [UInt8](repeating: 0, count: bytes.count)
     copy.put(bytes, at: 0)
-    let name = path.withLock { $0 }
     let id = try use { state, content throws(SystemError) -> UInt32 in
+      let name = path.withLock { $0 }
       let id = state.nextWriteID
       state.nextWriteID += 1
       state.writes.append(

@@ -62,6 +62,12 @@ final class Deliveries: Sendable {
 
   var events: [Event] { contents.events }
 
+  /// Each event once, by sequence: what was in flight when a broker ended may come again.
+  var distinctEvents: [Event] {
+    var seen: Set<GatewayCore.Sequence> = []
+    return events.filter { seen.insert($0.sequence).inserted }.sorted { $0.sequence < $1.sequence }
+  }
+
   /// What is wrong with these deliveries of exactly the message ids `ids`; empty when nothing is.
   /// The same sequence again is no fault, another sequence with the same id is.
   func faults(expecting ids: [String]) -> [String] { Self.faults(of: [self], expecting: ids) }

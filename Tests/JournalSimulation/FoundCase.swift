@@ -30,6 +30,16 @@ package struct FoundCase: Sendable {
       fault: "the second block of the last group was never written; a whole group of the lap "
         + "before lay there and was kept behind the head"),
     FoundCase(
+      name: "rot behind the end of a group", campaign: .decay, seed: 40529,
+      fault: "of the model: it took a group for damaged whose padding had rotted, and missed the "
+        + "older copy of the tail when the newer one was overwritten"),
+    FoundCase(
+      name: "noise in quarantine", campaign: .decay, seed: 97322,
+      fault: "of the model: it read a rotten block that was copied aside as a group, and trapped"),
+    FoundCase(
+      name: "every superblock with a sink's name lost", campaign: .decay, seed: 143_210,
+      fault: "of the model: a sink that the disk has forgotten begins as its configuration says"),
+    FoundCase(
       name: "false alarm after a sink was removed", campaign: .model, seed: 2893,
       fault: "all sinks replaced: what the old ones had released was reported as corrupt; again "
         + "with --seed 8524 --sector 4096 --when-full block"),

@@ -8,6 +8,10 @@ struct DiskBefore {
   var whole: Set<UInt32>?
   /// And so had every opening since the last that was checked.
   var hadBothSlots: Bool
+  /// Of the write that the newest whole superblock is from; 0: none is.
+  var newestSlot: UInt32
+  /// Of the opening's own first write.
+  var nextWrite: UInt32
 }
 
 extension ModelRun {
@@ -60,7 +64,7 @@ extension ModelRun {
       truth.sinks[sink.name] = ModelTruth.Sink(
         acknowledged: cursor, durable: cursor, beyond: beyond, durableBeyond: beyond,
         mayMissBelow: known?.isRequired ?? false ? known?.mayMissBelow ?? 0 : truth.oldestKept,
-        isRequired: sink.required)
+        isRequired: sink.required, knownSince: known?.knownSince ?? before.nextWrite)
       truth.everAcknowledged[sink.name] = max(truth.everAcknowledged[sink.name] ?? 0, cursor)
       try checkContents(state, sink: index, visited: visitedSequences)
     }
@@ -89,6 +93,9 @@ extension ModelRun {
       return
     }
     let most = scenario.decays ? truth.everAcknowledged[sink.name] ?? 0 : known.acknowledged
+    // Where the disk has lost every superblock with its name it is a new one.
+    let isForgotten = scenario.decays && before.newestSlot < known.knownSince
+    if isForgotten && sink.start == .newest && cursor == found { return }
     if cursor > most && !(scenario.decays && cursor < firstWhole) {
       complain(.lost, "cursor \(cursor) ahead of acknowledged \(most)", count: cursor - most)
     }

@@ -194,7 +194,8 @@ package struct ModelRun {
     if isPending || !kit.disk.holdsBothSlots() { hasMetTornSlot = true }
     let before = DiskBefore(
       provable: truth.provable(kit.disk), whole: isPending ? nil : truth.wholeGroups(kit.disk),
-      hadBothSlots: !hasMetTornSlot)
+      hadBothSlots: !hasMetTornSlot, newestSlot: truth.newestSlot(kit.disk),
+      nextWrite: kit.disk.state.withLock { $0.nextWriteID })
     var visited: [(sequence: UInt64, payload: UInt64)] = []
     let journal: OpenedJournal
     do throws(JournalError) {

@@ -54,6 +54,8 @@ struct ModelTruth {
     /// It may have missed records below this one while it was best effort.
     var mayMissBelow: UInt64
     var isRequired: Bool
+    /// The first write that could carry its name.
+    var knownSince: UInt32
 
     /// The sink has accepted everything through here.
     mutating func acknowledge(_ through: UInt64) {
@@ -156,6 +158,11 @@ struct ModelTruth {
       }
     }
     return min(proven, last)
+  }
+
+  /// The write that the newest whole superblock on the disk is from; 0: none is whole.
+  func newestSlot(_ disk: SimulatedDisk) -> UInt32 {
+    slots.lazy.filter { disk.holds($0.id, $0.offset..<$0.offset + 4096) }.map(\.id).max() ?? 0
   }
 
   /// Writes of groups that the disk holds now, each byte of them. To be asked before an opening:

@@ -95,7 +95,7 @@ import Upstream
       }
     }
     #expect(
-      try spreads(central: "mqtts://central.example") == [.zero, .seconds(40), .seconds(40), .zero])
+      try spreads(central: "mqtts://central.example") == [.zero, .seconds(50), .seconds(50), .zero])
     #expect(try spreads(central: "mqtt://127.0.0.1:1884") == [.zero, .zero, .zero, .zero])
   }
 

@@ -124,7 +124,7 @@ private struct Reference {
       clientID: "penstock-gateway-01-telemetry-central-out")
     outbound.cleanStart = true
     outbound.sessionExpiry = .zero
-    outbound.reconnectSpread = .seconds(40)
+    outbound.reconnectSpread = .seconds(50)
     outbound.tls = TLSOptions()
     #expect(
       route.sinks

@@ -116,7 +116,7 @@ struct DeadLinkTests {
     }
     let comeback = Clock.monotonic().since(start)
     // To the gateway this is a centre that was restarted, and it returns when its turn comes.
-    try stage.gateway.wait(for: "the centre", within: .seconds(60)) {
+    try stage.gateway.wait(for: "the centre", within: .seconds(90)) {
       stage.central.withRole { $0.connectTimes.count > 1 }
     }
     Campaign.tell(

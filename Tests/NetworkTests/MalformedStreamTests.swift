@@ -16,7 +16,7 @@ import Testing
 @Suite("malformed streams", .serialized)
 struct MalformedStreamTests {
   /// Lives; each meets a changed stream of either broker, most of them two or three.
-  private static let lifeCount = Campaign.number("PENSTOCK_MALFORMED_LIVES", 40)
+  private static let lifeCount = Campaign.number("PENSTOCK_MALFORMED_LIVES", 10)
   private static let seed = UInt64(Campaign.number("PENSTOCK_MALFORMED_SEED", 1))
   /// KiB resident at the worst.
   private static let memoryMax = 96 << 10

@@ -214,7 +214,8 @@ private struct Reference {
         standardOutput: .file(path: log), standardError: .file(path: log))
       let deadline = Clock.monotonic() + .seconds(20)
       while try process.wait(atMost: .milliseconds(5)) == nil {
-        if Loopback.answers(port: port) { break }
+        // Listening is not enough: until it says that it runs, SIGTERM still kills it.
+        if try Loopback.answers(port: port) && Repository.text(log).contains(" running") { break }
         #expect(Clock.monotonic() < deadline, "the broker does not listen")
       }
       if process.exitStatus == nil {

@@ -36,7 +36,12 @@ demo: deps build ## two private brokers, pumps, an outage and a SIGKILL, then th
 
 # Tests that start brokers, agents and other processes wait for them: one at a time, so that their
 # deadlines measure the product and not the other tests.
-PROCESS_TESTS = CrashTests|PowerTests|IntegrationTests|MosquittoTests|AuditTests|ObservabilityTests|PlatformTests
+PROCESS_TESTS = GatewayTests|ControlTests|CrashTests|PowerTests|IntegrationTests|MosquittoTests|AuditTests|ObservabilityTests|PlatformTests
+# These mostly wait for keepalives and pauses: beside the others, in a process of their own.
+WAITING_TESTS = NetworkTests
+# The bundle itself, because two `swift test` in one directory wait for each other.
+SUITE = "$$($(SWIFT) build --show-bin-path)/penstockPackageTests.xctest" \
+  --testing-library swift-testing --no-parallel
 
 TORTURE = .build/release/journal-torture
 
@@ -44,8 +49,13 @@ test: deps check-unit build ## unit, integration and crash tests, and the releas
 	$(SWIFT) build $(RELEASE_FLAGS) --product journal-torture
 	$(TORTURE) all --quick
 	$(SWIFT) build --build-tests
-	$(SWIFT) test --skip-build --skip '$(PROCESS_TESTS)'
-	$(SWIFT) test --skip-build --no-parallel --filter '$(PROCESS_TESTS)'
+	$(SWIFT) test --skip-build --skip '$(PROCESS_TESTS)|$(WAITING_TESTS)'
+	@log=.build/waiting-tests.log; \
+	$(SUITE) --filter '$(WAITING_TESTS)' > $$log 2>&1 & waiting=$$!; \
+	trap "kill $$waiting" INT TERM; \
+	$(SUITE) --filter '$(PROCESS_TESTS)'; code=$$?; \
+	wait $$waiting || code=1; \
+	cat $$log; exit $$code
 
 # The same tests as in `make test`, longer: as many kills, cuts and failing calls as a proof wants.
 torture: deps build ## every campaign in full, with its negative controls; root for some
@@ -58,8 +68,9 @@ torture: deps build ## every campaign in full, with its negative controls; root 
 	  PENSTOCK_PAUSE_SECONDS=90 PENSTOCK_BACKLOG_MESSAGES=100000 \
 	  $(SWIFT) test --skip-build --no-parallel \
 	  --filter 'CrashTests|Failpoint|StallTests|ClockTests|ScarcityTests|OpeningTests|RingFullTests'
+	PENSTOCK_MALFORMED_LIVES=100 $(SWIFT) test --skip-build --no-parallel --filter NetworkTests
 
-bench: deps ## measure the figures of the README as ratios in one run (about 5 minutes)
+bench: deps ## measure the figures of the README as ratios in one run (about 15 minutes)
 	PENSTOCK_BENCHMARKS=1 $(SWIFT) build -c release --scratch-path .build/bench
 	.build/bench/release/penstock-benchmarks $(BENCH)
 

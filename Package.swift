@@ -65,6 +65,7 @@ let package = Package(
     // C: one module map and one shim header over each system library.
     .systemLibrary(
       name: "CMosquitto", pkgConfig: "libmosquitto", providers: [.apt(["libmosquitto-dev"])]),
+    .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
     .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
@@ -79,39 +80,49 @@ let package = Package(
       name: "Platform", dependencies: ["CLinux", "GatewayCore"],
       swiftSettings: settings + sabotage),
     module("JSONScanning", ["GatewayCore"]),
-    module("Mosquitto", ["CMosquitto", "GatewayCore", "Platform", logging]),
+    // Keeps one assertion of the library from ending the process.
+    .target(name: "CMosquittoGuard", dependencies: ["CMosquitto"]),
+    module(
+      "Mosquitto",
+      ["CMosquitto", "CMosquittoGuard", "COpenSSL", "GatewayCore", "Platform", logging]),
 
     // The data path, in order.
     .target(
       name: "Ingest",
       dependencies: [
-        "GatewayCore", "Platform", "Mosquitto", "Deduplication", "RingJournal", "JSONScanning",
-        logging, metrics,
+        "GatewayCore", "Platform", "Mosquitto", "Filtering", "Deduplication", "RingJournal",
+        "JSONScanning", logging, metrics,
       ], swiftSettings: settings + sabotage),
+    module("Filtering", ["GatewayCore", "JSONScanning", "Deduplication"]),
     module("Deduplication", ["GatewayCore", "JSONScanning", "CSodium"]),
     module("RingJournal", ["GatewayCore", "Platform", "CChecksum", "CLinux"]),
     module("Envelope", ["GatewayCore", "JSONScanning", "CZstd"]),
     module("Batching", ["GatewayCore", "RingJournal", "Envelope"]),
     module(
       "Upstream",
-      ["GatewayCore", "Platform", "Mosquitto", "Batching", "RingJournal", logging, metrics]),
+      [
+        "GatewayCore", "Platform", "Mosquitto", "Batching", "Envelope", "RingJournal", logging,
+        metrics,
+      ]),
 
     // Composition.
     module(
       "GatewayConfiguration",
       [
-        "CYAML", "GatewayCore", "Platform", "Mosquitto", "Ingest", "Deduplication", "RingJournal",
-        "Envelope", "Batching", "Upstream", "Observability",
+        "CYAML", "GatewayCore", "Platform", "Mosquitto", "Ingest", "Filtering", "Deduplication",
+        "RingJournal", "Envelope", "Batching", "Upstream", "Observability",
       ]),
     module(
       "Observability",
       ["GatewayCore", "Platform", logging, metrics, lifecycle, nioCore, nioPosix, nioHTTP1]),
+    module(
+      "Control", ["GatewayCore", "JSONScanning", "Platform", logging, lifecycle]),
     .target(
       name: "Gateway",
       dependencies: [
-        "GatewayCore", "Platform", "Ingest", "Batching", "Upstream", "RingJournal",
-        "Deduplication", "Mosquitto", "GatewayConfiguration", "Observability", logging, metrics,
-        lifecycle, unixSignals,
+        "GatewayCore", "Platform", "Control", "Envelope", "Ingest", "Batching", "Upstream",
+        "RingJournal", "Filtering", "Deduplication", "JSONScanning", "Mosquitto",
+        "GatewayConfiguration", "Observability", logging, metrics, lifecycle, unixSignals,
       ], swiftSettings: settings + sabotage),
     module("PumpTelemetry", ["GatewayCore"]),
     module(
@@ -121,7 +132,7 @@ let package = Package(
       dependencies: [
         "Gateway", "GatewayConfiguration", "Audit", "PumpTelemetry", "RingJournal", "Mosquitto",
         "Envelope", "Batching", "Upstream", "JSONScanning", "Platform", "GatewayCore",
-        "Observability", argumentParser, logging, metrics,
+        "Observability", "Control", "Ingest", argumentParser, logging, metrics,
       ],
       swiftSettings: settings),
 
@@ -129,7 +140,9 @@ let package = Package(
     tests("GatewayCore"),
     tests("Platform", ["GatewayCore"]),
     tests("JSONScanning", ["GatewayCore", "AllocationCounting"]),
-    tests("Mosquitto", ["CMosquitto", "GatewayCore", "Platform", "TestSupport", logging]),
+    tests(
+      "Mosquitto", ["CMosquitto", "COpenSSL", "GatewayCore", "Platform", "TestSupport", logging]),
+    tests("Filtering", ["GatewayCore", "JSONScanning", "Deduplication", "AllocationCounting"]),
     tests("Deduplication", ["GatewayCore", "JSONScanning", "AllocationCounting"]),
     tests(
       "RingJournal",
@@ -148,11 +161,18 @@ let package = Package(
       "Observability",
       ["GatewayCore", "Platform", logging, metrics, lifecycle, nioCore, nioPosix, lifecycleTestKit]
     ),
+    tests(
+      "Gateway",
+      [
+        "GatewayConfiguration", "GatewayCore", "Mosquitto", "Observability", "Platform",
+        "RingJournal", "TestSupport", "Upstream", logging,
+      ]),
     tests("PumpTelemetry", ["GatewayCore", "JSONScanning"]),
+    tests("Control", ["GatewayCore", "Platform", logging, lifecycle, lifecycleTestKit]),
     tests(
       "Ingest",
       [
-        "GatewayCore", "Platform", "Mosquitto", "Deduplication", "RingJournal",
+        "GatewayCore", "Platform", "Mosquitto", "Filtering", "Deduplication", "RingJournal",
         "AllocationCounting", logging,
       ]),
     tests(
@@ -171,8 +191,9 @@ let package = Package(
     .testTarget(
       name: "IntegrationTests",
       dependencies: [
-        "Audit", "Envelope", "GatewayCore", "JSONScanning", "Mosquitto", "Observability",
-        "Platform", "PumpTelemetry", "RingJournal", "TestSupport", "penstock", logging,
+        "Audit", "Control", "Envelope", "GatewayCore", "JSONScanning", "Mosquitto",
+        "Observability", "Platform", "PumpTelemetry", "RingJournal", "TestSupport", "penstock",
+        logging,
       ],
       swiftSettings: settings + sabotage),
     // Real disks that fail: loop mounts, power cuts, injected errors. The C header is theirs alone.
@@ -184,6 +205,16 @@ let package = Package(
         "penstock",
       ],
       swiftSettings: settings),
+    // Brokers and networks that misbehave: scripted peers, network namespaces.
+    .testTarget(
+      name: "NetworkTests",
+      dependencies: [
+        "Audit", "Batching", "Deduplication", "Envelope", "GatewayConfiguration", "GatewayCore",
+        "Ingest", "Mosquitto", "Platform", "PumpTelemetry", "RingJournal", "TestSupport",
+        "Upstream",
+        "penstock", logging,
+      ],
+      swiftSettings: settings + sabotage),
     .testTarget(
       name: "TidyTests", dependencies: ["GatewayCore", "Platform"], swiftSettings: settings),
     // Interposes malloc: for tests and benchmarks, never below a product.
@@ -218,8 +249,9 @@ if Context.environment["PENSTOCK_BENCHMARKS"] != nil {
     .executableTarget(
       name: "penstock-benchmarks",
       dependencies: [
-        "Audit", "Deduplication", "GatewayCore", "Ingest", "Mosquitto", "Platform", "RingJournal",
-        logging, metrics,
+        "Audit", "Deduplication", "Envelope", "Filtering", "GatewayCore", "Ingest", "Mosquitto",
+        "Platform",
+        "RingJournal", logging, metrics,
       ],
       path: "Sources/Benchmarks/PenstockBenchmarks", swiftSettings: settings),
   ]

@@ -16,6 +16,7 @@ need() { # PACKAGE [PROGRAM]
 }
 
 need libmosquitto-dev
+need libssl-dev
 need libyaml-dev
 need libzstd-dev
 need libsodium-dev

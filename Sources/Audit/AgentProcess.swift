@@ -191,6 +191,7 @@ package struct AgentOptions: Sendable, Hashable {
       central:
         url: mqtt://127.0.0.1:\(centralPort)
         client_id: penstock-${gateway.id}
+        status_topic: none
     routes:
       - name: telemetry
         from: field

@@ -42,6 +42,14 @@ package struct BrokerProcess: ~Copyable, Sendable {
 
   package var directoryPath: String { directory.path }
 
+  /// nil: it does not run.
+  package var processID: Int32? {
+    switch process {
+    case .some(let child): child.id
+    case .none: nil
+    }
+  }
+
   /// Keeps the directory when the owner goes.
   package mutating func keepDirectory() { directory.isKept = true }
 

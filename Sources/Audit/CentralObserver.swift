@@ -29,24 +29,42 @@ package final class CentralObserver: Sendable {
   package typealias Record =
     @Sendable (_ topic: Span<UInt8>, _ payload: Span<UInt8>) -> Void
 
+  /// As `Record`, with everything that came with the message.
+  package typealias RecordMessage =
+    @Sendable (
+      _ header: MessageHeader, _ topic: Span<UInt8>, _ payload: Span<UInt8>,
+      _ properties: Span<UInt8>
+    ) -> Void
+
   private let options: ConnectionOptions
   private let filters: [String]
-  private let record: Record
+  private let record: RecordMessage
   private let isStopping = Atomic<Bool>(false)
   private let stopSignal: WakeUp
   private let changed: WakeUp
   private let status = Mutex(Status())
 
+  package convenience init(
+    endpoint: BrokerEndpoint, clientID: String, filters: [String],
+    protocolVersion: ProtocolVersion = .v5, record: @escaping Record
+  ) throws(SystemError) {
+    try self.init(
+      endpoint: endpoint, clientID: clientID, filters: filters, protocolVersion: protocolVersion,
+      recordMessage: { _, topic, payload, _ in record(topic, payload) })
+  }
+
   package init(
-    endpoint: BrokerEndpoint, clientID: String, filters: [String], record: @escaping Record
+    endpoint: BrokerEndpoint, clientID: String, filters: [String],
+    protocolVersion: ProtocolVersion = .v5, recordMessage: @escaping RecordMessage
   ) throws(SystemError) {
     var options = ConnectionOptions(endpoints: [endpoint], clientID: clientID)
+    options.protocolVersion = protocolVersion
     options.connectTimeout = .seconds(2)
     options.keepAlive = .seconds(20)
     options.sessionExpiry = .seconds(86_400)
     self.options = options
     self.filters = filters
-    self.record = record
+    record = recordMessage
     stopSignal = try WakeUp()
     changed = try WakeUp()
   }
@@ -135,11 +153,11 @@ extension CentralObserver {
 /// Lives on the observer's thread.
 private final class ObserverHandler: MosquittoHandler {
   private unowned let observer: CentralObserver
-  private let record: CentralObserver.Record
+  private let record: CentralObserver.RecordMessage
   private var needsSubscription = false
   private var hadSession = false
 
-  init(observer: CentralObserver, record: @escaping CentralObserver.Record) {
+  init(observer: CentralObserver, record: @escaping CentralObserver.RecordMessage) {
     self.observer = observer
     self.record = record
   }
@@ -168,7 +186,7 @@ private final class ObserverHandler: MosquittoHandler {
   func received(
     _ header: MessageHeader, topic: Span<UInt8>, payload: Span<UInt8>, properties: Span<UInt8>
   ) {
-    record(topic, payload)
+    record(header, topic, payload, properties)
     observer.update { $0.messages += 1 }
   }
 

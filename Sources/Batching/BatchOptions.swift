@@ -18,6 +18,12 @@ package struct BatchOptions: Sendable, Hashable {
   /// Counted from the commit of the batch's oldest record.
   package var delayMax: Duration = .milliseconds(200)
   package var compression: Compression = .zstd
+  /// Of zstd, in `Compression.levels`.
+  package var compressionLevel: Int = Compression.levelDefault
+  /// Records that expire are kept as dead letters instead of told as a gap, and what leaves carries
+  /// a Message Expiry Interval, so that no broker keeps it for longer: the route carries commands.
+  /// With `raw` only.
+  package var keepsExpired = false
 
   package static let recordCountLimit = 100_000
 

@@ -17,6 +17,8 @@ package struct Batcher: ~Copyable {
   /// What there is to do about the journal.
   package enum Step {
     case batch(Batch)
+    /// These records have expired and are to be kept (`keepsExpired`): store them, then go on.
+    case expired(SequenceRange, Epoch)
     /// A partial batch waits for company until then.
     case wait(until: MonotonicTime)
     /// Everything committed is batched.
@@ -37,6 +39,7 @@ package struct Batcher: ~Copyable {
     var recordCountMax = 0
     var encodedByteCountMax = 0
     var gaps: [Gap] = []
+    var deadLetters: [Sequence] = []
     var expiredCount: UInt64 = 0
 
     var isOpen: Bool { oldest != nil }
@@ -50,6 +53,13 @@ package struct Batcher: ~Copyable {
 
   /// Expired records that one batch tells of at most: a backlog of them must not hold up the loop.
   static let expiredCountMax: UInt64 = 65_536
+  /// As above, of those that are kept: each costs a sync.
+  static let keptCountMax: UInt64 = 16
+  /// How long a command from before a restart of the machine waits for the clock to tell its age.
+  package static let uncertainWaitMax: Duration = .seconds(120)
+  /// How long a batch waits that would only tell of elided records: nobody waits for it, but the
+  /// cursor should not stand still for ever.
+  static let elidedDelay: Duration = .seconds(60)
   /// Expansion allowed for text that is not JSON, plus the attributes of one event.
   static let eventOverheadByteCount = 512
   /// Encoded bytes may exceed the packet limit by this factor, trusting compression.
@@ -57,50 +67,99 @@ package struct Batcher: ~Copyable {
 
   let options: BatchOptions
   let route: RouteIdentity
-  let topicMap: @Sendable (String) -> String
+  let topicMap: @Sendable (String) -> String?
   var reader: JournalReader
-  var rawProperties = RawProperties()
+  var rawProperties: RawProperties
   var assembly: Assembly
   /// A raw route's next notice: the reader met it behind the record that was just taken.
   var gapAhead: Gap?
+  /// Since when a command waits because its age is not known.
+  var uncertainSince: MonotonicTime?
+  /// Of the journal's present opening.
+  let presentEpoch: Epoch
+  /// Elided records that no batch of a raw route has yet: from here to where the reader stands.
+  var elidedSince: Sequence?
   private var parts: Parts?
   private var elisions: [SequenceRange] = []
   /// Smoothed encoded/packet ratio of recent batches.
   private var ratio = 1.0
-  /// The smaller of the option and what the broker takes.
+  /// The smaller of the option and what the broker takes, or a part of it.
   private var packetByteCountMax: Int
+  private var recordCountMax: Int
 
   /// - Parameters:
   ///   - previous: the journal that this one replaced, if that is known.
   ///   - epoch: of the journal's present opening; stands in a batch that holds no record.
-  ///   - topicMap: a raw record's topic → its topic upstream.
+  ///   - topicMap: a raw record's topic → its topic upstream; nil when it has none.
   package init(
     reader: consuming JournalReader, journal: JournalID, previous: PreviousJournal? = nil,
     epoch: Epoch, route: RouteIdentity, options: BatchOptions,
-    topicMap: @escaping @Sendable (String) -> String = { $0 }
+    topicMap: @escaping @Sendable (String) -> String? = { $0 }
   ) {
     self.options = options
     self.route = route
     self.topicMap = topicMap
     self.reader = reader
+    self.presentEpoch = epoch
+    self.rawProperties = RawProperties(via: Via.name(gateway: route.gateway, route: route.name))
     self.packetByteCountMax = options.byteCountMax.rawValue
+    self.recordCountMax = options.recordCountMax
     self.assembly = Assembly(
       encoder: EnvelopeEncoder(
-        gateway: route.gateway, site: route.site, route: route.name, previous: previous),
+        gateway: route.gateway, site: route.site, route: route.name, previous: previous,
+        compressionLevel: options.compressionLevel),
       journal: journal, epoch: epoch)
   }
 
   /// What the broker takes at most; smaller than the option counts, larger does not.
-  package mutating func limitPackets(to byteCount: Int?) {
-    packetByteCountMax = min(options.byteCountMax.rawValue, byteCount ?? .max)
+  /// - Parameter divisor: what the options' limits are divided by, records and bytes.
+  package mutating func limitPackets(to byteCount: Int?, divisor: Int = 1) {
+    packetByteCountMax = max(
+      1, min(options.byteCountMax.rawValue, byteCount ?? .max) / divisor)
+    recordCountMax = max(1, options.recordCountMax / divisor)
   }
 
   /// Reads again from `sequence`, forgetting a batch under construction.
   package mutating func rewind(to sequence: Sequence) {
     abandonAssembly()
     gapAhead = nil
+    elidedSince = nil
     reader.seek(to: sequence)
   }
+
+  /// The next batches are of `range` alone: a last one is closed as soon as the end is reached, and
+  /// then there is nothing more.
+  /// - Parameters:
+  ///   - isReplay: they say that they are sent once more on request.
+  ///   - isBacklog: they say that newer records were sent before.
+  package mutating func confine(
+    to range: SequenceRange, isReplay: Bool = false, isBacklog: Bool = false
+  ) {
+    parts = nil
+    rewind(to: range.first)
+    reader.limit = range.last
+    assembly.encoder.isReplay = isReplay
+    assembly.encoder.isBacklog = isBacklog
+  }
+
+  /// Reads on from `sequence` without an end, and says nothing special any more.
+  package mutating func release(from sequence: Sequence) {
+    parts = nil
+    rewind(to: sequence)
+    reader.limit = nil
+    assembly.encoder.isReplay = false
+    assembly.encoder.isBacklog = false
+  }
+
+  /// Its reader is the sink's first one from now on, or one beside it; see `JournalReader`.
+  package mutating func setBeside(_ isBeside: Bool) { reader.setBeside(isBeside) }
+
+  /// Whether all of the range that it is confined to has been read and handed out.
+  package var isExhausted: Bool {
+    isAtLimit && !assembly.isOpen && gapAhead == nil && elidedSince == nil
+  }
+
+  var isAtLimit: Bool { reader.limit.map { reader.position > $0 } ?? false }
 
   /// Reads `range` again in batches of at most `recordCountMax` records.
   package mutating func rebuild(_ range: SequenceRange, recordCountMax: Int) {
@@ -129,6 +188,7 @@ package struct Batcher: ~Copyable {
     while case .gap = outcome, found == nil, reader.position <= range.last {
       outcome = try reader.read { record, bytes in
         guard found == nil, range.contains(record.sequence) else { return false }
+        if record.flags.contains(.elided) { return true }
         if others.contains(where: { $0.contains(record.sequence) }) { return true }
         body(record, bytes)
         found = record.sequences
@@ -137,6 +197,26 @@ package struct Batcher: ~Copyable {
     }
     rewind(to: range.first)
     return found
+  }
+
+  /// Lends the records of `range` that are still in the ring, in order; the position stays.
+  package mutating func withRecords(
+    in range: SequenceRange, _ body: (JournalRecord, Span<UInt8>) -> Void
+  ) throws(JournalError) {
+    let (position, limit) = (reader.position, reader.limit)
+    // Also what lies beyond the range that it is confined to.
+    reader.limit = nil
+    reader.seek(to: range.first)
+    var outcome = ReadOutcome.gap(Gap(range, .skipped))
+    while case .gap = outcome, reader.position <= range.last {
+      outcome = try reader.read { record, bytes in
+        guard range.contains(record.sequence) else { return false }
+        body(record, bytes)
+        return true
+      }
+    }
+    reader.limit = limit
+    reader.seek(to: position)
   }
 
   /// The next batch, if one is due.
@@ -148,14 +228,14 @@ package struct Batcher: ~Copyable {
     if let parts, reader.position > parts.through, !assembly.isOpen { self.parts = nil }
     return switch options.format {
     case .cloudEventsBatch: try nextEnvelope(now: now, closing: closing)
-    case .raw: try nextRaw()
+    case .raw: try nextRaw(now: now)
     }
   }
 
   private mutating func nextEnvelope(
     now: MonotonicTime, closing: Bool
   ) throws(JournalError) -> Step {
-    assembly.recordCountMax = min(options.recordCountMax, parts?.recordCountMax ?? .max)
+    assembly.recordCountMax = min(recordCountMax, parts?.recordCountMax ?? .max)
     assembly.encodedByteCountMax = Int(Double(packetByteCountMax) * expectedRatio)
     let expiry = reader.expiry()
     while true {
@@ -170,7 +250,8 @@ package struct Batcher: ~Copyable {
       case .caughtUp:
         guard let oldest = assembly.oldest else { return .idle }
         let due = oldest + options.delayMax
-        return closing || now >= due || assembly.recordCount >= assembly.recordCountMax
+        return closing || isAtLimit || now >= due
+          || assembly.recordCount >= assembly.recordCountMax
           ? .batch(try close()) : .wait(until: due)
       }
     }
@@ -182,9 +263,12 @@ package struct Batcher: ~Copyable {
   ) throws(JournalError) -> ReadOutcome {
     try reader.read { record, bytes in
       guard assembly.accepts(record) else { return false }
-      assembly.open(at: record.sequence, epoch: record.epoch, oldest: record.committedAt ?? now)
+      let isElided = record.flags.contains(.elided)
+      assembly.open(
+        at: record.sequence, epoch: record.epoch,
+        oldest: (record.committedAt ?? now) + (isElided ? elidedDelay : .zero))
       assembly.last = record.sequences.last
-      if elisions.contains(where: { $0.contains(record.sequence) }) {
+      if isElided || elisions.contains(where: { $0.contains(record.sequence) }) {
         assembly.encoder.appendElided(record.sequences)
       } else if expiry.isExpired(record, bytes) {
         assembly.append(Gap(record.sequences, .expired))
@@ -193,6 +277,8 @@ package struct Batcher: ~Copyable {
         if let gap = assembly.encoder.appendRecord(record, bytes) {
           assembly.gaps.append(gap)
           assembly.tombstoneCount += 1
+        } else if record.kind == .deadLetter {
+          assembly.deadLetters.append(record.sequence)
         }
         assembly.recordCount += 1
       }
@@ -210,13 +296,15 @@ package struct Batcher: ~Copyable {
     EnvelopeProperties.append(
       EnvelopeHeader(
         gateway: route.gateway, site: route.site, route: route.name, journal: assembly.journal,
+        isReplay: assembly.encoder.isReplay, isBacklog: assembly.encoder.isBacklog,
         epoch: assembly.epoch, first: assembly.first, last: assembly.last),
       compression: compression, to: &properties)
-    let batch = Batch(
+    var batch = Batch(
       range: SequenceRange(assembly.first, assembly.last), epoch: assembly.epoch,
       recordCount: assembly.recordCount, tombstoneCount: assembly.tombstoneCount,
       destination: .batches, bytes: packet, isRetained: false, properties: properties,
       gaps: assembly.gaps)
+    batch.deadLetters = assembly.deadLetters
     ratio = 0.75 * ratio + 0.25 * Double(encodedByteCount) / Double(max(packet.count, 1))
     assembly.clear()
     guard packet.count > packetByteCountMax, batch.recordCount > 1 else { return batch }
@@ -263,9 +351,13 @@ extension Batcher.Assembly {
       && encoder.byteCount + estimate <= encodedByteCountMax
   }
 
-  /// Begins a batch unless one is open.
+  /// Begins a batch unless one is open; one that only tells of elided records so far gets a time by
+  /// which it must leave.
   mutating func open(at first: Sequence, epoch: Epoch? = nil, oldest: MonotonicTime) {
-    guard !isOpen else { return }
+    if let earlier = self.oldest {
+      if oldest < earlier { self.oldest = oldest }
+      return
+    }
     self.first = first
     self.epoch = epoch ?? self.epoch
     self.oldest = oldest
@@ -273,6 +365,7 @@ extension Batcher.Assembly {
     expiredCount = 0
     tombstoneCount = 0
     gaps.removeAll(keepingCapacity: true)
+    deadLetters.removeAll(keepingCapacity: true)
     encoder.begin(journal: journal, epoch: self.epoch, first: first)
   }
 

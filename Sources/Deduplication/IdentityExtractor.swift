@@ -57,15 +57,21 @@ package struct IdentityExtractor: ~Copyable {
   package init(selector: MessageIDSelector, key: HashKey) throws(JSONPointerError) {
     self.selector = selector
     hasher = MessageHasher(key: key)
-    var pointers: [JSONPointer] = []
-    if case .json(let texts) = selector {
-      precondition(
-        (1...Self.partCountMax).contains(texts.count), "the configuration bounds the parts")
-      for text in texts { pointers.append(try JSONPointer(text)) }
-    }
-    self.pointers = pointers
+    pointers = try Self.pointers(of: selector)
     input.reserveCapacity(1024)
     storedText.reserveCapacity(MessageIDText.byteCountMax)
+  }
+
+  /// The pointers of an extractor for this selector.
+  package static func pointers(
+    of selector: MessageIDSelector
+  ) throws(JSONPointerError) -> [JSONPointer] {
+    guard case .json(let texts) = selector else { return [] }
+    precondition(
+      (1...Self.partCountMax).contains(texts.count), "the configuration bounds the parts")
+    var pointers: [JSONPointer] = []
+    for text in texts { pointers.append(try JSONPointer(text)) }
+    return pointers
   }
 
   /// Parts of one id.

@@ -38,7 +38,7 @@ package enum Base64 {
   }
 
   /// The bytes that `text` stands for; nil unless it is canonical base64 with padding.
-  static func decode(_ text: Span<UInt8>) -> [UInt8]? {
+  package static func decode(_ text: Span<UInt8>) -> [UInt8]? {
     guard text.count % 4 == 0 else { return nil }
     guard !text.isEmpty else { return [] }
     var padding = 0

@@ -11,8 +11,11 @@
 //      "journal":"<uuid>",               the ring file that numbered the records
 //      "previous":{"journal":"<uuid>",   the ring file that this one replaced, and the last
 //                  "last":88213},        sequence it gave out; only when that is known
-//      "replay":true,                    only when an operator sends records once more: they may
-//                                        be old, and may have come before
+//      "replay":true,                    only when records are sent once more because an operator,
+//                                        or the consumer itself, asked for it: they may be old, and
+//                                        may have come before
+//      "backlog":true,                   only with live-first delivery: newer records of this
+//                                        journal were sent before, and these must not replace them
 //      "epoch":"9f3c…",                  16 hexadecimal digits: the file's current life
 //      "first":990,"last":1540,          the sequences this envelope accounts for, both included
 //      "events":[…],                     ascending by sequence; may be empty
@@ -35,7 +38,7 @@
 //                      bring a better one, see clocksync
 //     sequence         decimal, as a string
 //     topic            the topic; bytes that are not UTF-8 are U+FFFD here
-//     reason           missing-id | conflict | too-large | refused; dead letters only
+//     reason           missing-id | conflict | too-large | refused | expired; dead letters only
 //     retain           "true"; absent means not retained
 //     qos              "0" or "2"; absent means 1
 //     clocksync        absent when the clock was synchronised at receive time; "corrected" when it
@@ -64,19 +67,22 @@ package struct EnvelopeHeader: Sendable, Hashable {
   package var journal: JournalID
   /// Where a numbering that began again at 1 comes from.
   package var previous: PreviousJournal?
-  /// Sent once more by an operator: what it holds may be old, and may have come before.
+  /// Sent once more on request: what it holds may be old, and may have come before.
   package var isReplay: Bool
+  /// Newer records of the journal were sent before these.
+  package var isBacklog: Bool
   package var epoch: Epoch
   package var first: Sequence
   package var last: Sequence
 
   package init(
     gateway: String, site: String, route: String, journal: JournalID,
-    previous: PreviousJournal? = nil, isReplay: Bool = false, epoch: Epoch, first: Sequence,
-    last: Sequence
+    previous: PreviousJournal? = nil, isReplay: Bool = false, isBacklog: Bool = false,
+    epoch: Epoch, first: Sequence, last: Sequence
   ) {
     self.previous = previous
     self.isReplay = isReplay
+    self.isBacklog = isBacklog
     self.gateway = gateway
     self.site = site
     self.route = route

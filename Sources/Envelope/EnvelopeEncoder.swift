@@ -12,11 +12,11 @@ import JSONScanning
 /// A hole or a step back in the sequences is a bug of the caller and traps: an envelope that does
 /// not account for every sequence must never leave. Not Sendable: one owner at a time.
 package struct EnvelopeEncoder: ~Copyable {
-  /// `{"penstock":1,"gateway":…,"route":…,"journal":"`
+  /// `{"penstock":1,"gateway":…,"route":…`
   private let opening: [UInt8]
   /// `penstock://<site>/`
   private let sourcePrefix: [UInt8]
-  /// `<journal>","epoch":"<epoch>","first":<first>,"last":`
+  /// `,"journal":"<journal>","epoch":"<epoch>","first":<first>,"last":`, behind the marks
   private var identity: [UInt8] = []
   /// `<journal>-<epoch>-`
   private var idPrefix: [UInt8] = []
@@ -27,6 +27,12 @@ package struct EnvelopeEncoder: ~Copyable {
   private var attributes = EventAttributes()
   private var scanner = JSONScanner(pointers: [])
   private var compressor: ZstdCompressor?
+  private let compressionLevel: Int
+
+  /// Envelopes that begin from now on say that they are sent once more.
+  package var isReplay: Bool
+  /// Envelopes that begin from now on say that newer records were sent before.
+  package var isBacklog = false
 
   private var first = Sequence.none
   /// The sequence that must come next; `.none` before `begin`.
@@ -35,11 +41,13 @@ package struct EnvelopeEncoder: ~Copyable {
   package private(set) var eventCount = 0
 
   /// Limits: gateway, site and route as the configuration allows them, 1–64 of [A-Za-z0-9_-].
-  /// `isReplay`: its envelopes say that they are sent once more.
+  /// `compressionLevel`: of zstd, in `Compression.levels`.
   package init(
     gateway: String, site: String, route: String, previous: PreviousJournal? = nil,
-    isReplay: Bool = false
+    isReplay: Bool = false, compressionLevel: Int = Compression.levelDefault
   ) {
+    self.isReplay = isReplay
+    self.compressionLevel = compressionLevel
     var opening: [UInt8] = []
     opening.append(ascii: "{\"penstock\":1,\"gateway\":")
     JSONString.append(gateway, to: &opening)
@@ -56,8 +64,6 @@ package struct EnvelopeEncoder: ~Copyable {
       opening.append(decimal: previous.lastSequence.rawValue)
       opening.append(UInt8(ascii: "}"))
     }
-    if isReplay { opening.append(ascii: ",\"replay\":true") }
-    opening.append(ascii: ",\"journal\":\"")
     self.opening = opening
     var prefix: [UInt8] = []
     prefix.append(ascii: "penstock://")
@@ -82,6 +88,9 @@ package struct EnvelopeEncoder: ~Copyable {
     idPrefix.append(hexadecimal: epoch.rawValue)
     idPrefix.append(UInt8(ascii: "-"))
     identity.removeAll(keepingCapacity: true)
+    if isReplay { identity.append(ascii: ",\"replay\":true") }
+    if isBacklog { identity.append(ascii: ",\"backlog\":true") }
+    identity.append(ascii: ",\"journal\":\"")
     identity.append(journal)
     identity.append(ascii: "\",\"epoch\":\"")
     identity.append(hexadecimal: epoch.rawValue)
@@ -174,7 +183,7 @@ package struct EnvelopeEncoder: ~Copyable {
     defer { swap(&text, &plain) }
     assemble(into: &text)
     // Not made until needed: a context takes about a megabyte.
-    if compressor == nil { compressor = ZstdCompressor() }
+    if compressor == nil { compressor = ZstdCompressor(level: compressionLevel) }
     if compressor?.compress(text, into: &message) == true { return .zstd }
     message.removeAll(keepingCapacity: true)
     message.append(contentsOf: text)

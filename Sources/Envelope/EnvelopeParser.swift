@@ -53,7 +53,7 @@ struct EnvelopeParser {
     var (gateway, site, route) = ("", String?.none, "")
     var journal: JournalID?
     var previous: PreviousJournal?
-    var isReplay = false
+    var (isReplay, isBacklog) = (false, false)
     var epoch: Epoch?
     var (first, last) = (Sequence.none, Sequence.none)
     var events: [Event] = []
@@ -71,6 +71,7 @@ struct EnvelopeParser {
       case "journal": journal = JournalID(try readString(text))
       case "previous": previous = try readPrevious(text)
       case "replay": isReplay = try readBoolean(text, "replay")
+      case "backlog": isBacklog = try readBoolean(text, "backlog")
       case "epoch": epoch = Epoch(try readString(text))
       case "first": first = try readSequence(text)
       case "last": last = try readSequence(text)
@@ -92,7 +93,8 @@ struct EnvelopeParser {
     guard first <= last else { throw malformed("\"first\" is after \"last\"") }
     let header = EnvelopeHeader(
       gateway: gateway, site: site ?? gateway, route: route, journal: journal,
-      previous: previous, isReplay: isReplay, epoch: epoch, first: first, last: last)
+      previous: previous, isReplay: isReplay, isBacklog: isBacklog, epoch: epoch, first: first,
+      last: last)
     return Envelope(
       header: header, events: events, gaps: gaps, elided: elided, compression: compression)
   }

@@ -11,7 +11,7 @@ package enum EnvelopeProperties {
 
   /// Appends content type and payload format, and the user properties `penstock-gateway`,
   /// `penstock-site`, `penstock-route`, `penstock-journal`, `penstock-epoch`, `penstock-first`,
-  /// `penstock-last` and, when compressed, `content-encoding`.
+  /// `penstock-last`, `penstock-via` and, when compressed, `content-encoding`.
   package static func append(
     _ header: EnvelopeHeader, compression: Compression, to properties: inout [UInt8]
   ) {
@@ -28,6 +28,9 @@ package enum EnvelopeProperties {
     append("penstock-first", header.first.description, to: &properties)
     append("penstock-last", header.last.description, to: &properties)
     if header.isReplay { append("penstock-replay", "true", to: &properties) }
+    if header.isBacklog { append("penstock-backlog", "true", to: &properties) }
+    append(
+      Via.propertyName, Via.name(gateway: header.gateway, route: header.route), to: &properties)
   }
 
   private static func append(_ name: String, _ value: String, to properties: inout [UInt8]) {
@@ -39,23 +42,27 @@ package enum EnvelopeProperties {
 /// The properties of a record that leaves as a message of its own: those it came with, and user
 /// properties that say which record it is and when it was received:
 ///
+///     penstock-via        the way it has come, one for each route: <gateway>/<route>, ours last
 ///     penstock-id         the message id; <journal>-<epoch>-<sequence> for a record without one
 ///     penstock-journal    the journal's UUID
 ///     penstock-epoch      16 hexadecimal digits
 ///     penstock-sequence   decimal
 ///     penstock-time       receive time, as an event's `time`
 ///     penstock-clocksync  as an event's `clocksync`: "corrected", "false", or absent
-///     penstock-replay     "true" when an operator sends the record once more, or absent
+///     penstock-replay     "true" when the record is sent once more on request, or absent
+///     penstock-backlog    "true" when newer records were sent before this one, or absent
 ///
 /// Properties of these names that the record came with, from a gateway before this one, are
-/// left out: each hop says where *it* keeps the record.
+/// left out: each hop says where *it* keeps the record. The way it has come stays.
 ///
 /// Keeps its scratch between calls: no allocation per record once that has grown. One owner at a
 /// time.
 package struct RawProperties {
   private var value: [UInt8] = []
+  private let via: [UInt8]
 
-  package init() {}
+  /// - Parameter via: the route's name in the way a message has come; empty: it leaves no trace.
+  package init(via: String = "") { self.via = Array(via.utf8) }
 
   /// Appends the properties of one record.
   ///
@@ -65,13 +72,28 @@ package struct RawProperties {
   ///   - kept: the properties the record came with. What is malformed in them ends them.
   ///   - dwell: how long the record was in the journal. Subtracted from the Message Expiry Interval
   ///     in whole seconds, rounded down; never below 1, as to expire it is the caller's choice.
-  ///   - isReplay: an operator sends it once more.
+  ///   - lifeLeft: the most that the Message Expiry Interval may say; a record without one gets it.
+  ///     Nil: nobody asked for a bound.
+  ///   - isReplay: it is sent once more on request.
+  ///   - isBacklog: newer records were sent before.
+  /// - Returns: where in `properties` the four bytes of the Message Expiry Interval stand, which
+  ///   the caller may overwrite when the message has waited; nil when it has none.
+  @discardableResult
   package mutating func append(
     id: Span<UInt8>, journal: JournalID, epoch: Epoch, sequence: Sequence,
     received: (time: WallTime, clockSync: ClockSync), kept: Span<UInt8>, dwell: Duration,
-    isReplay: Bool = false, to properties: inout [UInt8]
-  ) {
-    appendKept(kept, dwell, to: &properties)
+    lifeLeft: Duration? = nil, isReplay: Bool = false, isBacklog: Bool = false,
+    to properties: inout [UInt8]
+  ) -> Int? {
+    var interval = appendKept(kept, dwell, lifeLeft, to: &properties)
+    if interval == nil, let lifeLeft {
+      interval = RawProperties.appendInterval(
+        UInt64(UInt32.max), lifeLeft, to: &properties)
+    }
+    if !via.isEmpty {
+      MQTTPropertyWriter.appendUserProperty(
+        name: Via.propertyName.utf8.span, value: via.span, to: &properties)
+    }
     if id.isEmpty {
       value.removeAll(keepingCapacity: true)
       value.append(journal)
@@ -102,10 +124,13 @@ package struct RawProperties {
       value.append(utf8: received.clockSync.rawValue)
       append("penstock-clocksync", to: &properties)
     }
-    guard isReplay else { return }
-    value.removeAll(keepingCapacity: true)
-    value.append(ascii: "true")
-    append("penstock-replay", to: &properties)
+    if isReplay || isBacklog {
+      value.removeAll(keepingCapacity: true)
+      value.append(ascii: "true")
+      if isReplay { append("penstock-replay", to: &properties) }
+      if isBacklog { append("penstock-backlog", to: &properties) }
+    }
+    return interval
   }
 
   private func append(_ name: String, to properties: inout [UInt8]) {
@@ -113,29 +138,43 @@ package struct RawProperties {
       name: name.utf8.span, value: value.span, to: &properties)
   }
 
+  /// - Returns: where the Message Expiry Interval's number stands, if there is one.
   private func appendKept(
-    _ kept: Span<UInt8>, _ dwell: Duration, to properties: inout [UInt8]
-  ) {
+    _ kept: Span<UInt8>, _ dwell: Duration, _ lifeLeft: Duration?, to properties: inout [UInt8]
+  ) -> Int? {
     var reader = MQTTPropertyReader()
     var start = reader.offset
+    var interval: Int?
     while let property = reader.next(in: kept) {
       defer { start = reader.offset }
       switch property.identifier {
       case .messageExpiryInterval:
         let passed = UInt64(max(0, dwell.components.seconds))
         let left = UInt64(property.number) > passed ? UInt64(property.number) - passed : 1
-        MQTTPropertyWriter.append(property.identifier, number: UInt32(left), to: &properties)
+        interval = RawProperties.appendInterval(left, lifeLeft, to: &properties)
       case .userProperty where RawProperties.isOurs(kept.extracting(property.name)): break
       // Both are of one hop, and a publisher may not send the first.
       case .subscriptionIdentifier, .topicAlias: break
       default: properties.append(kept.extracting(start..<reader.offset))
       }
     }
+    return interval
+  }
+
+  /// - Returns: where the number stands.
+  private static func appendInterval(
+    _ seconds: UInt64, _ lifeLeft: Duration?, to properties: inout [UInt8]
+  ) -> Int {
+    let bound = lifeLeft.map { UInt64(max(1, $0.components.seconds)) } ?? .max
+    MQTTPropertyWriter.append(
+      .messageExpiryInterval, number: UInt32(min(seconds, bound)), to: &properties)
+    return properties.count - 4
   }
 
   private static func isOurs(_ name: Span<UInt8>) -> Bool {
     name.reads("penstock-id") || name.reads("penstock-journal") || name.reads("penstock-epoch")
       || name.reads("penstock-sequence") || name.reads("penstock-time")
       || name.reads("penstock-clocksync") || name.reads("penstock-replay")
+      || name.reads("penstock-backlog")
   }
 }

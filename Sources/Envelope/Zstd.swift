@@ -6,17 +6,14 @@ import GatewayCore
 
 /// Compresses whole messages, one frame each, with the content's size and checksum in the frame.
 @safe struct ZstdCompressor: ~Copyable {
-  /// The best ratio per microsecond on telemetry batches; the library's own default.
-  static let level: Int32 = 3
-
   private let context: OpaquePointer
 
-  /// Nil when there is no memory for it.
-  init?() {
+  /// `level`: in `Compression.levels`. Nil when there is no memory for it.
+  init?(level: Int) {
     guard let context = unsafe ZSTD_createCCtx() else { return nil }
     unsafe self.context = context
     // Both are valid parameters of every zstd since 1.4: they cannot fail.
-    unsafe ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, ZstdCompressor.level)
+    unsafe ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, Int32(level))
     unsafe ZSTD_CCtx_setParameter(context, ZSTD_c_checksumFlag, 1)
   }
 

@@ -1,12 +1,15 @@
+import Control
 import CoreMetrics
 package import GatewayConfiguration
 import GatewayCore
 import Ingest
 package import Logging
+import Mosquitto
 package import Observability
 import Platform
 import ServiceLifecycle
 import UnixSignals
+import Upstream
 
 /// The whole agent: one pipeline per route, and what looks after them. Runs until SIGTERM or
 /// SIGINT, or until a journal fails.
@@ -17,6 +20,8 @@ package struct GatewayService: Sendable {
   private let registry: MetricsRegistry
   private let isDeliverOnly: Bool
   private let failures: DiskFailures?
+  private let problems: RecentProblems
+  private let configurationPath: String?
   private let commits = CommitWatch()
   private let sabotage: Sabotage
 
@@ -27,10 +32,15 @@ package struct GatewayService: Sendable {
   ///   - registry: what `MetricsSystem` was bootstrapped with.
   ///   - isDeliverOnly: open the journals to be read, receive nothing, write nothing.
   ///   - failures: cleared when something is committed.
+  ///   - configurationPath: the file that the options came from, for commands.
+  ///   - problems: what the log handler notes warnings and errors in.
   package init(
     options: GatewayOptions, version: String, logger: Logger, registry: MetricsRegistry,
-    isDeliverOnly: Bool = false, failures: DiskFailures? = nil
+    isDeliverOnly: Bool = false, failures: DiskFailures? = nil,
+    problems: RecentProblems = RecentProblems(), configurationPath: String? = nil
   ) {
+    self.configurationPath = configurationPath
+    self.problems = problems
     self.isDeliverOnly = isDeliverOnly
     self.failures = failures
     self.options = options
@@ -48,7 +58,8 @@ package struct GatewayService: Sendable {
   package var hasCommitted: Bool { commits.hasCommitted }
 
   /// - Throws: `GatewayError` when it may not start; `JournalError` when a journal cannot be opened
-  ///   or failed. Nothing is acknowledged after a failure.
+  ///   or failed, nothing is acknowledged after a failure; `GatewayStop` at the end that a command
+  ///   asked for.
   package func run() async throws {
     try checkDataDirectory()
     try checkDescriptors()
@@ -69,11 +80,30 @@ package struct GatewayService: Sendable {
           address: listen, pages: ObservabilityPages(registry: registry, board: board),
           logger: logger))
     }
+    let desk = ControlDesk(
+      options: options, version: version, board: board, registry: registry, problems: problems,
+      configurationPath: configurationPath, logger: logger)
+    services.append(
+      try ControlServer(
+        path: ControlSocket.path(dataDirectory: options.dataDirectory), handler: desk,
+        logger: logger))
+    let links = makeLinks()
+    let used = options.usedBrokers
+    let companions = BrokerCompanions(
+      brokers: used,
+      certificates: CertificateWatch(brokers: used, status: board, logger: logger))
+    services += companions.services(
+      of: options,
+      message: PresenceMessage(
+        gateway: options.gatewayID, version: version, started: Clock.wall()), logger: logger)
     for route in options.routes {
+      let handle = RouteHandle(route: route, isDeliverOnly: isDeliverOnly)
+      desk.add(handle)
       services.append(
         Pipeline(
-          gateway: options, route: route, status: board, logger: logger, commits: commits,
-          isDeliverOnly: isDeliverOnly, sabotage: sabotage))
+          gateway: options, route: route, links: links, companions: companions, status: board,
+          logger: logger, commits: commits, handle: handle, isDeliverOnly: isDeliverOnly,
+          sabotage: sabotage))
     }
     if let failures, !isDeliverOnly {
       services.append(FailureReset(commits: commits, failures: failures))
@@ -89,6 +119,25 @@ package struct GatewayService: Sendable {
         services: services, gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))
     try await group.run()
     logger.notice("penstock stopped")
+    if desk.wasToldToStop { throw GatewayStop() }
+  }
+
+  /// One for each broker that something is delivered to. Reads the accounts of data budgets.
+  private func makeLinks() -> [String: BrokerLink] {
+    var priorities: [String: [Int]] = [:]
+    for route in options.routes {
+      for (sink, broker) in zip(route.sinks, route.sinkBrokers) {
+        priorities[broker, default: []].append(sink.priority)
+      }
+    }
+    var links: [String: BrokerLink] = [:]
+    for broker in options.brokers {
+      guard let priorities = priorities[broker.name] else { continue }
+      links[broker.name] = BrokerLink(
+        broker: broker.name, options: broker.link, priorities: priorities,
+        directory: isDeliverOnly ? nil : options.dataDirectory + "/links", logger: logger)
+    }
+    return links
   }
 
   /// An SD card that is not mounted must not be mistaken for a first start.
@@ -110,20 +159,46 @@ package struct GatewayService: Sendable {
 }
 
 extension GatewayService {
-  /// Of the runtime, the pages and systemd's socket; an ingest half (journal, wake-up, connection);
-  /// a sink (journal, wake-up, connection). Measured: 24 are enough for one of each.
-  private static let descriptorCounts = (base: 16, route: 4, sink: 4)
+  /// Of the runtime, the pages, the control socket and systemd's; an ingest half (journal, wake-up,
+  /// connection); a sink (journal, wake-up, connection), and its second reader where it reads out
+  /// of turn; a status topic, and a probe (wake-ups, connection). Measured: 28 are enough for a
+  /// route with one sink and no status topic.
+  private static let descriptorCounts = (
+    base: 20, route: 4, sink: 4, besideReader: 1, status: 5, probe: 4
+  )
+
+  /// Files that an agent of this configuration may have open.
+  package static func descriptorCount(for options: GatewayOptions) -> Int {
+    let counts = descriptorCounts
+    let sinks = options.routes.flatMap(\.sinks)
+    let destinations = Set(options.routes.flatMap(\.sinkBrokers))
+    let used = options.usedBrokers
+    return counts.base + counts.route * options.routes.count + counts.sink * sinks.count
+      + counts.besideReader * sinks.count(where: \.readsOutOfTurn)
+      + counts.status
+      * used.count { $0.statusTopic != nil && destinations.contains($0.name) }
+      + counts.probe * used.count { $0.connection.endpoints.count > 1 }
+  }
 
   /// Too few are better told now than by an event loop that traps, or at the first dead letter.
   private func checkDescriptors() throws {
-    let counts = Self.descriptorCounts
-    let needed =
-      counts.base + counts.route * options.routes.count
-      + counts.sink * options.routes.reduce(0) { $0 + $1.sinks.count }
+    let needed = Self.descriptorCount(for: options)
     guard let limit = descriptorCountMax, limit < needed else { return }
     throw GatewayError(
       "this process may have \(limit) files open, the configuration needs \(needed): raise "
         + "LimitNOFILE in the unit, or ulimit -n")
+  }
+}
+
+/// The agent has ended in order because a command told it to: what started it must not start it
+/// again.
+package struct GatewayStop: Error, Sendable {}
+
+extension GatewayOptions {
+  /// The brokers that a route reads from or delivers to.
+  var usedBrokers: [BrokerOptions] {
+    let names = Set(routes.flatMap { [$0.source] + $0.sinkBrokers })
+    return brokers.filter { names.contains($0.name) }
   }
 }
 

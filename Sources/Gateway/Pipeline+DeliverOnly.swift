@@ -46,9 +46,9 @@ extension Pipeline {
     var isDelivered = false
     var isQuiesced = false
     while control.phase < .close {
-      if control.phase == .quiesce, !isQuiesced {
+      if control.phase > .run, !isQuiesced {
         isQuiesced = true
-        status.report(ingestStage, StageState(.draining))
+        status.report(ingestStage, StageState(control.isDraining ? .quiesced : .draining))
         control.didQuiesce()
       }
       let isAllDelivered = route.sinks.indices.allSatisfy {

@@ -1,5 +1,6 @@
 import Batching
 import Deduplication
+import Filtering
 package import GatewayConfiguration
 package import GatewayCore
 package import Ingest
@@ -8,14 +9,14 @@ import Mosquitto
 import Platform
 import RingJournal
 import ServiceLifecycle
-import Upstream
+package import Upstream
 
 /// One route, from broker to destinations. This is the picture:
 ///
 ///     field broker
 ///        │ QoS 1
 ///     IngestLoop ── one thread ────────────────────────────────────┐
-///        │ Intake: scan ▸ identify ▸ DeduplicationWindow ▸ append  │
+///        │ Intake: scan ▸ identify ▸ window ▸ EdgeFilter ▸ append  │
 ///        ▼                                                         │ writes the file
 ///     RING JOURNAL  ◀──────── JournalState: committed, oldest kept, cursors, wake-ups
 ///        ▲                                                         │ read committed records
@@ -32,7 +33,7 @@ import Upstream
 ///
 /// Shutdown: the ingest half takes no more, commits and leaves its broker; the sinks deliver what
 /// is committed until nothing is left or the limit has come; then the journal and the dead letters
-/// are closed.
+/// are closed. An operator's drain does the same without the limit, and then waits for shutdown.
 package struct Pipeline: Service {
   /// What the threads of a route share once its journal is open.
   struct Opened: Sendable {
@@ -40,27 +41,37 @@ package struct Pipeline: Service {
     let control: IngestControl
     let sinks: [SinkControl]
     let deadLetters: DeadLetterStore
+    let shutdown: RouteShutdown
   }
 
   let gateway: GatewayOptions
   let route: RouteOptions
+  private let links: [String: BrokerLink]
+  private let companions: BrokerCompanions
   let status: any StatusReporting
   let logger: Logger
   private let commits: CommitWatch
   private let isDeliverOnly: Bool
   private let sabotage: Sabotage
+  /// What an operator's commands see and steer of it.
+  private let handle: RouteHandle
 
   /// What a shutdown leaves for the last deliveries; below systemd's stop time-out.
   package static let drainLimit: Duration = .seconds(5)
 
+  /// - Parameter links: of the brokers that something is delivered to, by name.
   package init(
-    gateway: GatewayOptions, route: RouteOptions, status: any StatusReporting, logger: Logger,
-    commits: CommitWatch, isDeliverOnly: Bool, sabotage: Sabotage
+    gateway: GatewayOptions, route: RouteOptions, links: [String: BrokerLink],
+    companions: BrokerCompanions, status: any StatusReporting, logger: Logger,
+    commits: CommitWatch, handle: RouteHandle, isDeliverOnly: Bool, sabotage: Sabotage
   ) {
     self.commits = commits
+    self.handle = handle
     self.isDeliverOnly = isDeliverOnly
     self.gateway = gateway
     self.route = route
+    self.links = links
+    self.companions = companions
     self.status = status
     var logger = logger
     logger[metadataKey: "route"] = "\(route.name)"
@@ -99,9 +110,12 @@ package struct Pipeline: Service {
       }
       try await withTaskCancellationHandler {
         try await withGracefulShutdownHandler {
+          handle.opened(opened)
           try await deliver(opened, in: &group)
+          if opened.control.isDraining { await stayDrained() }
         } onGracefulShutdown: {
           opened.control.advance(to: .quiesce)
+          opened.shutdown.stopping()
         }
       } onCancel: {
         stop(opened)
@@ -114,6 +128,7 @@ package struct Pipeline: Service {
   ) async throws {
     for (index, sink) in route.sinks.enumerated() {
       group.addTask {
+        defer { opened.shutdown.ended(sink: index) }
         try await Thread.run(name: "out:\(sink.name)") { try deliver(to: sink, index, opened) }
       }
     }
@@ -128,6 +143,17 @@ package struct Pipeline: Service {
     }
   }
 
+  /// Everything of this route is done; the process goes on until somebody ends it.
+  private func stayDrained() async {
+    handle.drained()
+    status.report(
+      ingestStage,
+      StageState(.drained, "drained by an operator: restart the gateway to receive again"))
+    logger.notice("drained: everything is delivered and the journal is closed")
+    try? await gracefulShutdown()
+    status.report(ingestStage, StageState(.stopped))
+  }
+
   private func stop(_ opened: Opened) {
     for sink in opened.sinks { sink.advance(to: .stop) }
     opened.control.advance(to: .close)
@@ -136,16 +162,17 @@ package struct Pipeline: Service {
   /// What both halves share of a journal that is open.
   func makeOpened(_ journal: JournalState, isReadOnly: Bool) -> Opened {
     let sinks = route.sinks.indices.map { SinkControl(wakeUp: journal.wakeUp(sink: $0)) }
-    let control = IngestControl(wakeUp: journal.writerWakeUp) {
-      let until = Clock.monotonic() + Self.drainLimit
-      for sink in sinks { sink.advance(to: .drain(until: until)) }
-    }
+    let shutdown = RouteShutdown(
+      sinks: sinks, isRequired: route.sinks.map(\.required), limit: Self.drainLimit)
+    let control = IngestControl(wakeUp: journal.writerWakeUp) { shutdown.quiesced() }
     let deadLetters = DeadLetterStore(
       path: route.deadLetterPath, gatewayID: gateway.gatewayID, routeName: route.name,
       capacity: route.sinks.map(\.deadLetterCapacity).max() ?? JournalOptions.capacityMin,
       commitByteCountMax: route.journal.commitByteCountMax, isReadOnly: isReadOnly,
       environment: environment)
-    return Opened(journal: journal, control: control, sinks: sinks, deadLetters: deadLetters)
+    return Opened(
+      journal: journal, control: control, sinks: sinks, deadLetters: deadLetters,
+      shutdown: shutdown)
   }
 
   // MARK: - The ingest thread
@@ -157,6 +184,10 @@ package struct Pipeline: Service {
         capacity: deduplication.window(ringCapacity: route.journal.capacity),
         within: deduplication.contentWithin))
     var quota = route.ingest.sourceQuota.map { _ in SourceQuota() }
+    var retained = RetainedMemory()
+    let pointers = try IdentityExtractor.pointers(of: deduplication.selector)
+    let filter = route.ingest.filter
+    var aggregates = try AggregateRebuild(filter.aggregate, behind: pointers)
     var lastProgress = Clock.monotonic()
     var recoveredCount: UInt64 = 0
     let opening = (monotonic: lastProgress, wall: Clock.wall())
@@ -185,6 +216,8 @@ package struct Pipeline: Service {
           }
           remember(record, in: &rebuild, opening: opening)
           quota?.recover(record, bytes)
+          retained.recover(record, bytes)
+          aggregates.recover(record, bytes)
         })
     } catch {
       // A shutdown in the middle of a creation: nothing is open, nothing is left behind.
@@ -194,6 +227,7 @@ package struct Pipeline: Service {
       return
     }
     var window = rebuild.finish()
+    let aggregator = aggregates.finish(logger: logger)
     window.commit()
     opened.report.log(route: route, rememberedIDCount: window.count, to: logger)
     let writer = opened.takeWriter()
@@ -206,15 +240,26 @@ package struct Pipeline: Service {
       selector: deduplication.selector, key: writer.identity.hashKey)
     let intake = Intake(
       options: route.ingest, writer: writer, window: window, extractor: extractor, quota: quota,
+      filter: filter.isEmpty
+        ? nil : try EdgeFilter(filter, behind: pointers, recovered: aggregator),
+      retained: retained, via: Via.name(gateway: gateway.gatewayID, route: route.name),
       sabotage: sabotage)
     let connection = route.ingest.connection
-
+    var clean = connection
+    clean.cleanStart = true
+    let onVerified = companions.certificates.observer(of: route.source)
     var loop = IngestLoop<MosquittoClient<Intake>>(
       options: route.ingest, intake: intake, control: shared.control, wakeUp: journal.writerWakeUp,
       subscriptions: SubscriptionMemory(path: subscriptionPath), stage: ingestStage,
       status: status, metrics: IngestMetrics(route: route.name), logger: logger,
-      sabotage: sabotage
-    ) { intake in MosquittoClient(options: connection, handler: intake, logger: logger) }
+      sabotage: sabotage, failback: companions.failback(of: route.source),
+      makeCleanConnection: { [clean, logger] intake in
+        MosquittoClient(options: clean, handler: intake, logger: logger, onVerified: onVerified)
+      }
+    ) { [logger] intake in
+      MosquittoClient(
+        options: connection, handler: intake, logger: logger, onVerified: onVerified)
+    }
     do {
       try loop.run()
       // The sinks have ended before; after an error they may not have, and the file is left as a
@@ -261,20 +306,28 @@ package struct Pipeline: Service {
       gateway: gateway.gatewayID, site: gateway.site, name: route.name)
     let map = sink.topicMap
     let journal = opened.journal
-    let batcher = Batcher(
-      reader: try journal.makeReader(sink: index), journal: journal.identity.id,
-      previous: journal.identity.previous, epoch: journal.epoch, route: identity,
-      options: sink.batch, topicMap: { map.apply(to: $0) })
+    func makeBatcher(isBeside: Bool) throws(JournalError) -> Batcher {
+      Batcher(
+        reader: try journal.makeReader(sink: index, isBeside: isBeside),
+        journal: journal.identity.id, previous: journal.identity.previous, epoch: journal.epoch,
+        route: identity, options: sink.batch, topicMap: { map.apply(to: $0) })
+    }
     var logger = logger
     logger[metadataKey: "sink"] = "\(sink.name)"
     let connection = sink.connection
+    let broker = route.sinkBrokers[index]
+    let onVerified = companions.certificates.observer(of: broker)
     var loop = SinkLoop<MosquittoClient<SinkInbox>>(
-      options: sink, route: identity, sink: index, journal: journal, batcher: batcher,
-      control: opened.sinks[index], deadLetters: opened.deadLetters, stage: stage(of: sink),
-      status: status, metrics: UpstreamMetrics(route: route.name, sink: sink.name), logger: logger
-    ) { [logger] inbox in
-      MosquittoClient(options: connection, handler: inbox, logger: logger)
-    }
+      options: sink, route: identity, sink: index, journal: journal,
+      batcher: try makeBatcher(isBeside: false), control: opened.sinks[index],
+      deadLetters: opened.deadLetters, stage: stage(of: sink),
+      status: status, metrics: UpstreamMetrics(route: route.name, sink: sink.name), logger: logger,
+      link: links[broker] ?? .unlimited(), failback: companions.failback(of: broker),
+      makeBatcher: { () throws(JournalError) in try makeBatcher(isBeside: true) },
+      makeConnection: { [logger] inbox in
+        MosquittoClient(
+          options: connection, handler: inbox, logger: logger, onVerified: onVerified)
+      })
     try loop.run()
   }
 }

@@ -5,6 +5,8 @@ extension BrokerOptions {
   /// MQTT 5 counts seconds in 32 bits; the largest value means "never" and is not offered.
   static let sessionExpiryRange = Duration.seconds(1)...Duration.seconds(4_294_967_294)
   static let clientIDByteCountMax = 200
+  /// Shorter would be a load of its own at the first endpoint.
+  static let failbackRange = Duration.seconds(1)...Duration.seconds(86_400)
 
   /// Stands for the endpoints until `url` was read; never leaves this module.
   static let placeholder = BrokerEndpoint(host: "placeholder.invalid", port: 1)
@@ -13,7 +15,8 @@ extension BrokerOptions {
   ///
   /// ## Configuration keys
   /// `url` (required, one or a list), `client_id`, `protocol`, `keep_alive`, `receive_maximum`,
-  /// `session_expiry`, `username`, `password_file` or `password`, `tls`, `insecure_plaintext`.
+  /// `session_expiry`, `failback`, `status_topic`, `username`, `password_file` or `password`,
+  /// `tls`, `insecure_plaintext`, `link`.
   init(
     name: String, gatewayID: String?, section: inout SectionReader, surroundings: Surroundings
   ) {
@@ -32,7 +35,12 @@ extension BrokerOptions {
     section.read("client_id", .clientID, into: &connection.clientID)
     section.read("protocol", .protocolVersion, into: &connection.protocolVersion)
     section.read("keep_alive", .wholeSeconds(Self.keepAliveRange), into: &connection.keepAlive)
+    section.read(
+      "failback", .duration(Self.failbackRange), none: "none", into: &connection.failbackInterval)
     section.read("insecure_plaintext", .boolean, into: &insecurePlaintext)
+    section.section("link") { link.read(&$0) }
+    statusTopic = "penstock/v1/\(gatewayID ?? "")/status"
+    section.read("status_topic", .topicName, none: "none", into: &statusTopic)
     readSession(&section)
     readCredentials(&section, surroundings)
     readTLS(&section, surroundings)
@@ -109,10 +117,11 @@ extension BrokerOptions {
         "ca_file", .path("a PEM file of certificate authorities"))
       options.certificateFile = tls.value("cert_file", .path("a PEM file of the own certificate"))
       options.keyFile = tls.value("key_file", .path("a PEM file of the own key"))
-      for (key, other) in [("cert_file", "key_file"), ("key_file", "cert_file")]
-      where tls.isPresent(key) && !tls.isPresent(other) {
-        tls.findings.error(at: tls.keyPath(other), "is required with \(key)")
-      }
+      options.applicationProtocol = tls.value(
+        "alpn",
+        .text("a protocol name", byteCounts: 1...TLSOptions.applicationProtocolByteCountMax))
+      options.presharedKey = Self.presharedKey(&tls, surroundings)
+      Self.checkPairs(tls)
       for (key, path) in [
         ("ca_file", options.authorityFile), ("cert_file", options.certificateFile),
       ] {
@@ -132,6 +141,34 @@ extension BrokerOptions {
       section.findings.warning(at: section.keyPath("tls"), message)
     } else {
       section.findings.error(at: section.keyPath("tls"), message)
+    }
+  }
+
+  private static func presharedKey(
+    _ tls: inout SectionReader, _ surroundings: Surroundings
+  ) -> TLSOptions.PresharedKey? {
+    let identity = tls.value(
+      "psk_identity", .text("a name for the key", byteCounts: 1...TLSOptions.identityByteCountMax))
+    let file = tls.value("psk_file", .path("a file with the key in hexadecimal"))
+    if let file, let problem = surroundings.problemOfSecretFile(file) {
+      tls.findings.error(at: tls.keyPath("psk_file"), problem)
+    }
+    guard let identity, let file else { return nil }
+    return TLSOptions.PresharedKey(identity: identity, keyFile: file)
+  }
+
+  /// What goes together, and what does not.
+  private static func checkPairs(_ tls: SectionReader) {
+    for (one, other) in [("cert_file", "key_file"), ("psk_identity", "psk_file")] {
+      for (key, missing) in [(one, other), (other, one)]
+      where tls.isPresent(key) && !tls.isPresent(missing) {
+        tls.findings.error(at: tls.keyPath(missing), "is required with \(key)")
+      }
+    }
+    guard tls.isPresent("psk_file") else { return }
+    for key in ["ca_file", "cert_file", "key_file"] where tls.isPresent(key) {
+      tls.findings.error(
+        at: tls.keyPath(key), "has no effect with a pre-shared key, which replaces certificates")
     }
   }
 

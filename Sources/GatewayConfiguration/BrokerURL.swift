@@ -1,11 +1,14 @@
-// mqtt://host[:port] and mqtts://host[:port]. Nothing else: no user, no path, no query.
+// mqtt://host[:port], mqtts://host[:port] and unix:///path. Nothing else: no user, no query.
 
 import Mosquitto
 
 extension ScalarKind where Value == BrokerEndpoint {
   /// Ports default to 1883 and 8883 (IANA: mqtt, secure-mqtt).
   static var brokerURL: ScalarKind {
-    ScalarKind(accepted: "mqtt://host:port or mqtts://host:port") { (text) throws(Rejection) in
+    ScalarKind(
+      accepted: "mqtt://host:port, mqtts://host:port or unix:///path"
+    ) { (text) throws(Rejection) in
+      if text.hasPrefix("unix:") { return try unixSocket(text.dropFirst("unix:".count)) }
       if text.utf8.contains(UInt8(ascii: "@")) {
         throw Rejection(
           "carries credentials; move them to username and password_file", hidesText: true)
@@ -21,7 +24,7 @@ extension ScalarKind where Value == BrokerEndpoint {
       } else if text.hasPrefix("tcp://") || text.hasPrefix("ssl://") || text.hasPrefix("ws") {
         throw Rejection("has a scheme that is not spoken here")
       } else {
-        throw Rejection("does not begin with mqtt:// or mqtts://")
+        throw Rejection("does not begin with mqtt://, mqtts:// or unix://")
       }
       guard !rest.contains(where: { "/?# ".contains($0) }) else {
         throw Rejection("has something behind host and port")
@@ -40,12 +43,28 @@ extension ScalarKind where Value == BrokerEndpoint {
   }
 }
 
+extension ScalarKind where Value == BrokerEndpoint {
+  private static func unixSocket(_ text: Substring) throws(Rejection) -> BrokerEndpoint {
+    let path = text.hasPrefix("///") ? text.dropFirst(2) : text
+    guard path.hasPrefix("/"), path.utf8.count > 1, !path.hasPrefix("//"),
+      !path.utf8.contains(0)
+    else { throw Rejection("has no absolute path, as in unix:///run/mosquitto/mosquitto.sock") }
+    guard path.utf8.count <= BrokerEndpoint.socketPathByteCountMax else {
+      throw Rejection(
+        "has a path of \(path.utf8.count) bytes; a socket's has at most "
+          + "\(BrokerEndpoint.socketPathByteCountMax)")
+    }
+    return BrokerEndpoint(unixSocket: String(path))
+  }
+}
+
 extension BrokerEndpoint {
   /// Traffic to it never leaves this machine.
-  var isLoopback: Bool { HostPort.isLoopback(host) }
+  var isLoopback: Bool { isUnixSocket || HostPort.isLoopback(host) }
 
-  /// As `mqtt[s]://host:port`, an IPv6 address in brackets.
+  /// As `mqtt[s]://host:port`, an IPv6 address in brackets, or as `unix:///path`.
   var url: String {
+    if isUnixSocket { return description }
     let shownHost = host.utf8.contains(UInt8(ascii: ":")) ? "[\(host)]" : host
     return "\(usesTLS ? "mqtts" : "mqtt")://\(shownHost):\(port)"
   }
@@ -53,6 +72,7 @@ extension BrokerEndpoint {
   /// Whether both mean one broker, as far as text can tell.
   func isSameBroker(as other: BrokerEndpoint) -> Bool {
     guard port == other.port else { return false }
+    if isUnixSocket { return host == other.host }
     return host.lowercased() == other.host.lowercased() || (isLoopback && other.isLoopback)
   }
 }

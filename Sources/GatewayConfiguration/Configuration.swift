@@ -28,7 +28,7 @@ package struct LoadedConfiguration: Sendable, Hashable {
 package enum Configuration {
   /// Reads a file of at most 1 MiB. Throws every error in it; a file that cannot be read is one.
   package static func load(
-    path: String, surroundings: Surroundings = .process, availability: Availability = .thisVersion
+    path: String, surroundings: Surroundings = .process
   ) throws(ConfigurationError) -> LoadedConfiguration {
     let bytes: [UInt8]
     do throws(SystemError) {
@@ -41,18 +41,15 @@ package enum Configuration {
             + "\(ByteCount(YAMLDocument.byteCountMax))")
       ])
     }
-    return try parse(
-      bytes.span, file: path, surroundings: surroundings, availability: availability)
+    return try parse(bytes.span, file: path, surroundings: surroundings)
   }
 
   /// Reads text. `file` is the name in diagnostics.
   package static func parse(
-    _ bytes: Span<UInt8>, file: String, surroundings: Surroundings = .process,
-    availability: Availability = .thisVersion
+    _ bytes: Span<UInt8>, file: String, surroundings: Surroundings = .process
   ) throws(ConfigurationError) -> LoadedConfiguration {
     let findings = Findings(file: file)
-    let draft = ConfigurationDraft(
-      bytes, findings: findings, surroundings: surroundings, availability: availability)
+    let draft = ConfigurationDraft(bytes, findings: findings, surroundings: surroundings)
     guard findings.errors.isEmpty, let draft else { throw ConfigurationError(findings.errors) }
     return LoadedConfiguration(options: draft.options(), warnings: findings.sortedWarnings())
   }
@@ -73,8 +70,7 @@ struct ConfigurationDraft {
 
   /// Nil when there is no tree to read; then there is an error in `findings`.
   init?(
-    _ bytes: Span<UInt8>, findings: Findings, surroundings: Surroundings,
-    availability: Availability
+    _ bytes: Span<UInt8>, findings: Findings, surroundings: Surroundings
   ) {
     guard var root = YAMLDocument.read(bytes, into: findings) else { return nil }
     let gatewayID = Self.gatewayID(of: root, surroundings)
@@ -84,7 +80,7 @@ struct ConfigurationDraft {
     SectionReader.read(root, path: "", findings: findings) { top in
       draft.read(&top, surroundings)
     }
-    CrossChecks(draft: draft, findings: findings, availability: availability).run()
+    CrossChecks(draft: draft, findings: findings).run()
     self = draft
   }
 

@@ -1,5 +1,5 @@
-// What one section cannot know: references, names that must differ, loops, routes that carry
-// commands, and what this version of the program does not do yet.
+// What one section cannot know: references, names that must differ, loops, and routes that carry
+// commands.
 
 import Batching
 import Deduplication
@@ -12,7 +12,6 @@ import Upstream
 struct CrossChecks {
   let draft: ConfigurationDraft
   let findings: Findings
-  let availability: Availability
 
   func run() {
     checkNames()
@@ -20,7 +19,8 @@ struct CrossChecks {
     checkProtocols()
     checkClientIDs()
     checkExpiry()
-    checkAvailability()
+    checkTopicMaps()
+    LinkChecks(draft: draft, findings: findings).run()
     LoopCheck(draft: draft, findings: findings).run()
   }
 
@@ -78,6 +78,26 @@ struct CrossChecks {
             + "acknowledges it; accepted: the largest packet that broker takes, as in 256KiB")
       }
     }
+    for broker in draft.brokers where broker.connection.protocolVersion == .v311 {
+      warnOfWeakness(broker.name)
+    }
+  }
+
+  /// Legal, and a person should know.
+  private func warnOfWeakness(_ name: String) {
+    if draft.routes.contains(where: { $0.from == name }) {
+      findings.warning(
+        at: "brokers.\(name).protocol",
+        "over 3.1.1 a group commit holds as many messages as the broker has in flight (Mosquitto: "
+          + "max_inflight_messages, 20), and the broker alone decides how long it keeps our session"
+      )
+    }
+    if draft.routes.contains(where: { $0.sinks.contains { $0.broker == name } }) {
+      findings.warning(
+        at: "brokers.\(name).protocol",
+        "over 3.1.1 a broker cannot refuse: what its access rules or limits stop is acknowledged "
+          + "and lost, and so is what has no subscriber; test the rules, and prefer protocol: 5")
+    }
   }
 
   /// Two connections with one client id throw each other out for ever.
@@ -112,48 +132,74 @@ struct CrossChecks {
   }
 
   private func checkExpiry() {
-    for route in draft.routes {
-      if draft.isCommandRoute(route) {
-        if !availability.commandRoutes {
-          unavailable(
-            route.path + ".from",
-            "a route that carries commands (it reads from \(route.from), to which another route "
-              + "delivers batches)", accepted: "a broker that no other route delivers batches to")
-        } else if route.journal.expireAfter == nil {
-          findings.error(
-            at: route.path + ".expire_after",
-            "is required on a command route (it reads from \(route.from), to which another route "
-              + "delivers batches): a \"start\" that comes three days late is a hazard; "
-              + "accepted: a duration, as in 60s")
+    for route in draft.routes where draft.isCommandRoute(route) {
+      if route.journal.expireAfter == nil {
+        findings.error(
+          at: route.path + ".expire_after",
+          "is required on a command route (it reads from \(route.from), to which another route "
+            + "delivers batches): a \"start\" that comes three days late is a hazard; "
+            + "accepted: a duration, as in 60s")
+      }
+      for sink in route.sinks {
+        if sink.options.batch.format != .raw {
+          findings.warning(
+            at: sink.path + ".format",
+            "wraps commands in envelopes, which pumps do not read; accepted here as well: raw")
+        } else if draft.broker(sink.broker)?.connection.protocolVersion == .v311 {
+          findings.warning(
+            at: sink.path + ".broker",
+            "\(sink.broker) speaks 3.1.1, where a command cannot say how long it holds: one that "
+              + "this broker keeps for an absent device is executed however late it comes")
         }
       }
     }
+    warnOfOppositeRoutes()
   }
 
-  private func checkAvailability() {
-    for sink in draft.routes.flatMap(\.sinks) {
-      if sink.options.drain == .liveFirst, !availability.liveFirst {
-        unavailable(sink.path + ".drain", "live-first", accepted: DrainOrder.inOrder.rawValue)
+  /// Two raw routes in opposite directions: one of them may well carry commands, and nothing tells
+  /// which.
+  private func warnOfOppositeRoutes() {
+    for (index, route) in draft.routes.enumerated() where route.journal.expireAfter == nil {
+      let opposite = draft.routes[..<index].first { other in
+        other.journal.expireAfter == nil && leadsBack(route, other) && leadsBack(other, route)
+          && !draft.isCommandRoute(route) && !draft.isCommandRoute(other)
       }
-      if sink.options.acceptance == .hub, !availability.hubAcceptance {
-        unavailable(sink.path + ".accept", "hub", accepted: Acceptance.broker.rawValue)
-      }
-      if sink.options.rateLimit != nil, !availability.rateLimit {
-        unavailable(sink.path + ".rate_limit", "a limit", accepted: "none")
-      }
-      if sink.options.deadLetterTopic != nil, !availability.deadLetterTopic {
-        unavailable(sink.path + ".dead_letter.topic", "a topic", accepted: "none, and file")
-      }
+      guard let opposite else { continue }
+      findings.warning(
+        at: route.path + ".expire_after",
+        "is none here and on \(opposite.name), which leads the other way: if one of the two "
+          + "carries commands, say after how long they must not be executed any more")
     }
   }
 
-  private func unavailable(_ path: String, _ what: String, accepted: String) {
-    findings.error(at: path, "\(what) is not available in this version; accepted: \(accepted)")
+  /// Whether `back` delivers to the broker that `route` reads from.
+  private func leadsBack(_ route: RouteSection, _ back: RouteSection) -> Bool {
+    guard let source = draft.broker(route.from) else { return false }
+    return back.sinks.contains { draft.broker($0.broker)?.isSame(as: source) ?? false }
+  }
+
+  /// What no rule matches is not delivered, and somebody should have meant that.
+  private func checkTopicMaps() {
+    for route in draft.routes {
+      for sink in route.sinks where !sink.options.topicMap.rules.isEmpty {
+        let open = route.ingest.subscriptions.first { filter in
+          !sink.options.topicMap.rules.contains { TopicPattern.covers($0.source, filter) }
+        }
+        guard let open else { continue }
+        findings.warning(
+          at: sink.path + ".topic_map.rules",
+          "none of them covers all of \(Findings.shown(open)): what no rule matches becomes a dead "
+            + "letter")
+      }
+    }
   }
 }
 
-/// The client ids of one broker's connections: one handle per direction, route and sink.
-enum ClientID {
+/// The client ids of one broker's connections: one handle per direction, route and sink, and two
+/// for the broker itself.
+package enum ClientID {
+  package static func status(broker: String) -> String { "-\(broker)-status" }
+  package static func probe(broker: String) -> String { "-\(broker)-probe" }
   static func inbound(route: String) -> String { "-\(route)-in" }
   static func outbound(route: String, sink: String) -> String { "-\(route)-\(sink)-out" }
 }

@@ -69,8 +69,8 @@ extension DeduplicationOptions {
 }
 
 extension ScalarKind where Value == String {
-  /// RFC 6901, but not the empty pointer: a whole document is no id.
-  fileprivate static var jsonPointer: ScalarKind {
+  /// RFC 6901, but not the empty pointer: a whole document is neither an id nor a number.
+  static var jsonPointer: ScalarKind {
     ScalarKind(accepted: "a JSON pointer such as /messageId, at most 255 bytes") {
       (text) throws(Rejection) in
       guard text.hasPrefix("/") else { throw Rejection("does not begin with /") }

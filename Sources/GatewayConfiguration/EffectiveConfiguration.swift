@@ -6,6 +6,7 @@
 import Batching
 import Deduplication
 import Envelope
+import Filtering
 import GatewayCore
 import Ingest
 import Mosquitto
@@ -65,6 +66,12 @@ enum EffectiveConfiguration {
       section.line("protocol", "3.1.1")
     }
     section.line("keep_alive", Quantity.text(connection.keepAlive))
+    section.line("failback", connection.failbackInterval.map(Quantity.text) ?? "none")
+    if let topic = broker.statusTopic {
+      section.line("status_topic", quoting: topic)
+    } else {
+      section.line("status_topic", "none")
+    }
     if let username = connection.username { section.line("username", quoting: username) }
     switch connection.password {
     case .file(let path): section.line("password_file", quoting: path)
@@ -75,11 +82,17 @@ enum EffectiveConfiguration {
     case nil: break
     }
     section.line("insecure_plaintext", broker.insecurePlaintext)
+    if broker.link != LinkOptions() { section.section("link") { write(broker.link, &$0) } }
     if let tls = connection.tls, tls != TLSOptions() {
       section.section("tls") { section in
         if let file = tls.authorityFile { section.line("ca_file", quoting: file) }
         if let file = tls.certificateFile { section.line("cert_file", quoting: file) }
         if let file = tls.keyFile { section.line("key_file", quoting: file) }
+        if let name = tls.applicationProtocol { section.line("alpn", quoting: name) }
+        if let key = tls.presharedKey {
+          section.line("psk_identity", quoting: key.identity)
+          section.line("psk_file", quoting: key.keyFile)
+        }
       }
     }
   }
@@ -110,6 +123,8 @@ enum EffectiveConfiguration {
         section.line("window", "auto", comment: "\(inForce) ids")
       }
     }
+    writeAdmission(route.ingest, &section)
+    write(route.ingest.filter, &section)
     section.line("max_record", route.ingest.recordByteCountMax.description)
     section.line("expire_after", route.journal.expireAfter.map(Quantity.text) ?? "none")
     section.section("journal", comment: Findings.shown(route.journalPath, lengthMax: 240)) {
@@ -130,6 +145,60 @@ enum EffectiveConfiguration {
     }
   }
 
+  private static func writeAdmission(_ ingest: IngestOptions, _ section: inout YAMLWriter) {
+    section.list("allow", quoting: ingest.allowedTopics, orWord: "all")
+    section.list("deny", quoting: ingest.deniedTopics, orWord: "none")
+    guard !ingest.sourceLimits.isEmpty else { return section.line("source_limits", "none") }
+    section.section("source_limits") { list in
+      for limit in ingest.sourceLimits {
+        list.element { section in
+          section.list("topics", quoting: limit.topics, alwaysList: true)
+          if let rate = limit.rate {
+            section.line("rate", rate.text)
+            section.line("burst", String(limit.burst ?? rate.count))
+          }
+          if let size = limit.recordByteCountMax { section.line("max_record", size.description) }
+        }
+      }
+    }
+  }
+
+  private static func write(_ filter: FilterOptions, _ section: inout YAMLWriter) {
+    guard !filter.isEmpty else { return section.line("filter", "none") }
+    section.section("filter") { section in
+      section.list("include", quoting: filter.include, orWord: "all")
+      section.list("exclude", quoting: filter.exclude, orWord: "none")
+      if filter.fields.isEmpty {
+        section.line("fields", "none")
+      } else {
+        section.section("fields") { list in
+          for rule in filter.fields { list.element { write(rule, &$0) } }
+        }
+      }
+      guard let aggregate = filter.aggregate else { return section.line("aggregate", "none") }
+      section.section("aggregate") { write(aggregate, &$0) }
+    }
+  }
+
+  private static func write(_ rule: FieldRule, _ section: inout YAMLWriter) {
+    section.line("pointer", quoting: rule.pointer)
+    section.list("topics", quoting: rule.topics, alwaysList: true)
+    if let key = rule.key { section.line("key", quoting: key) }
+    if let band = rule.deadBand { section.line("dead_band", band.text) }
+    if let interval = rule.minInterval { section.line("min_interval", Quantity.text(interval)) }
+    if let silence = rule.maxSilence { section.line("max_silence", Quantity.text(silence)) }
+  }
+
+  private static func write(_ aggregate: AggregateOptions, _ section: inout YAMLWriter) {
+    section.line("every", Quantity.text(aggregate.every))
+    section.list("field", quoting: aggregate.fields)
+    section.list("topics", quoting: aggregate.topics, alwaysList: true)
+    if let key = aggregate.key { section.line("key", quoting: key) }
+    section.list("functions", quoting: aggregate.functions.map(\.rawValue), alwaysList: true)
+    section.line("keep_raw", aggregate.keepsRaw)
+    section.line("topic_suffix", quoting: aggregate.topicSuffix)
+  }
+
   private static func write(
     _ sink: SinkOptions, broker: String, _ section: inout YAMLWriter
   ) {
@@ -138,6 +207,10 @@ enum EffectiveConfiguration {
     section.line("required", sink.required)
     section.line("start", sink.start.rawValue)
     section.line("accept", sink.acceptance.rawValue)
+    if sink.acceptance == .hub {
+      section.line("accept_timeout", Quantity.text(sink.acceptTimeout))
+      section.line("max_unaccepted", String(sink.unacceptedMax))
+    }
     section.line("accept_no_subscriber", sink.acceptsNoSubscriber)
     section.line("format", sink.batch.format.rawValue)
     switch sink.batch.format {
@@ -149,26 +222,66 @@ enum EffectiveConfiguration {
         section.line("max_delay", Quantity.text(sink.batch.delayMax))
       }
     case .raw:
-      section.section("topic_map") { section in
-        section.line("remove_prefix", quoting: sink.topicMap.removePrefix)
-        section.line("add_prefix", quoting: sink.topicMap.addPrefix)
-      }
+      section.section("topic_map") { write(sink.topicMap, &$0) }
     }
     section.line("compression", sink.batch.compression.rawValue)
+    if sink.batch.compression == .zstd {
+      section.line("compression_level", String(sink.batch.compressionLevel))
+    }
     section.line("max_in_flight", String(sink.inFlightMax))
+    section.line("answer_timeout", Quantity.text(sink.answerTimeout))
     section.line("max_packet", sink.packetByteCountMax?.description ?? "none")
     section.line("drain", sink.drain.rawValue)
-    if let limit = sink.rateLimit {
-      section.section("rate_limit") { section in
-        section.line("rate", "\(limit.bytesPerSecond)/s")
-        section.line("applies_to", limit.scope.rawValue)
-      }
-    } else {
-      section.line("rate_limit", "none")
-    }
+    write(sink.rateLimit, &section)
+    section.line("priority", String(sink.priority))
+    section.line("urgent", sink.isUrgent)
     section.section("dead_letter") { section in
       section.line("file", sink.deadLetterCapacity.description)
       if let topic = sink.deadLetterTopic { section.line("topic", quoting: topic) }
+    }
+  }
+}
+
+extension EffectiveConfiguration {
+  private static func write(_ link: LinkOptions, _ section: inout YAMLWriter) {
+    write(link.rateLimit, &section)
+    if let window = link.connectWindow {
+      section.list("connect_window", quoting: window.spans.map(\.text), alwaysList: true)
+    } else {
+      section.line("connect_window", "always")
+    }
+    section.line("time_zone", link.timeZone.rawValue)
+    guard let budget = link.dataBudget else { return section.line("data_budget", "none") }
+    section.section("data_budget") { section in
+      section.line("bytes", budget.byteCount.description)
+      section.line("per", budget.period.rawValue)
+      if budget.period == .month { section.line("resets_on", String(budget.resetsOn)) }
+      section.line("when_spent", budget.whenSpent.rawValue)
+    }
+  }
+
+  private static func write(_ limit: RateLimit?, _ section: inout YAMLWriter) {
+    guard let limit else { return section.line("rate_limit", "none") }
+    section.section("rate_limit") { section in
+      section.line("rate", "\(limit.amountText(limit.perSecond))/s")
+      section.line("burst", limit.amountText(limit.burst))
+      section.line("applies_to", limit.scope.rawValue)
+    }
+  }
+
+  private static func write(_ map: TopicMap, _ section: inout YAMLWriter) {
+    guard !map.rules.isEmpty else {
+      section.line("remove_prefix", quoting: map.removePrefix)
+      section.line("add_prefix", quoting: map.addPrefix)
+      return
+    }
+    section.section("rules") { list in
+      for rule in map.rules {
+        list.element { element in
+          element.line("from", quoting: rule.source)
+          element.line("to", quoting: rule.target)
+        }
+      }
     }
   }
 }
@@ -196,6 +309,11 @@ private struct YAMLWriter {
     } else {
       line(key, "[" + values.map(Self.quoted).joined(separator: ", ") + "]")
     }
+  }
+
+  /// An empty list is written as the word that stands for it.
+  mutating func list(_ key: String, quoting values: [String], orWord word: String) {
+    if values.isEmpty { line(key, word) } else { list(key, quoting: values, alwaysList: true) }
   }
 
   mutating func section(

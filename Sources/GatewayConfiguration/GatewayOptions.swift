@@ -32,8 +32,12 @@ package struct BrokerOptions: Sendable, Hashable {
   package var connection: ConnectionOptions
   /// Allows `mqtt://` to another machine, where everything can be read and changed on the way.
   package var insecurePlaintext: Bool = false
+  /// Where the gateway's status is kept if a destination uses this broker; nil keeps none.
+  package var statusTopic: String?
   /// Where the password comes from when it comes from the environment. Printed instead of it.
   package var passwordVariable: String?
+  /// The way to it, for the sinks that deliver to it.
+  package var link: LinkOptions = LinkOptions()
 
   package static let endpointsMax = 8
 }
@@ -72,31 +76,4 @@ package struct LoggingOptions: Sendable, Hashable {
   package var format: LogFormat = .text
 
   package init() {}
-}
-
-/// Values that the schema knows and this version of the program cannot honour: refused, not
-/// ignored.
-package struct Availability: Sendable, Hashable {
-  /// `drain: live-first`.
-  package var liveFirst: Bool
-  /// `accept: hub`.
-  package var hubAcceptance: Bool
-  /// `rate_limit` other than none.
-  package var rateLimit: Bool
-  /// Routes that read from a broker another route delivers batches to: what comes back are
-  /// commands.
-  package var commandRoutes: Bool
-  /// `dead_letter.topic`.
-  package var deadLetterTopic: Bool
-
-  package static let thisVersion = Availability(all: false)
-  package static let everything = Availability(all: true)
-
-  private init(all available: Bool) {
-    liveFirst = available
-    hubAcceptance = available
-    rateLimit = available
-    commandRoutes = available
-    deadLetterTopic = available
-  }
 }

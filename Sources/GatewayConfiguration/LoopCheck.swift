@@ -1,9 +1,12 @@
 // A message must not come back to where it came from. Routes are the nodes of a graph; route A
 // leads to route B when a sink of A may publish, on some broker, a topic that B subscribes to
-// there. A cycle of that graph is refused: nothing in a message tells that it went round. A lead
-// that closes no cycle, and two routes that read the same messages, are legal and worth a warning.
+// there. A cycle of that graph is refused: over MQTT 3.1.1 nothing in a message tells that it went
+// round, and with MQTT 5 every message would go round once before it is recognised. A lead that
+// closes no cycle, and two routes that read the same messages, are legal and worth a warning.
+// Cycles through other gateways and bridges are not in this file: there `penstock-via` has to do.
 
 import Batching
+import Filtering
 import GatewayCore
 import Ingest
 import Mosquitto
@@ -71,9 +74,13 @@ struct LoopCheck {
       for filter in route.ingest.subscriptions {
         for pattern in TopicPattern.filter(filter) {
           outputs += pattern.mapped(sink.options.topicMap)
+          guard let aggregate = route.ingest.filter.aggregate else { continue }
+          outputs += pattern.appending(aggregate.topicSuffix).mapped(sink.options.topicMap)
         }
       }
-      outputs.append(.topic(sink.options.topic + "/gaps"))
+      for notice in Batch.Notice.allCases {
+        outputs.append(.topic("\(sink.options.topic)/\(notice.rawValue)"))
+      }
     }
     if let topic = sink.options.deadLetterTopic { outputs.append(.topic(topic)) }
     return outputs

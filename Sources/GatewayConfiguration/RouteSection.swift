@@ -3,6 +3,7 @@
 
 import Batching
 import Deduplication
+import Filtering
 import GatewayCore
 import Ingest
 import Mosquitto
@@ -35,7 +36,7 @@ struct RouteSection {
 
   /// ## Configuration keys
   /// `name`, `from`, `subscribe`, `to` (required), `max_record`, `expire_after`, `journal`, and
-  /// those of `DeduplicationOptions`.
+  /// those of `DeduplicationOptions`, `FilterOptions` and `IngestOptions.readAdmission`.
   init(path: String, section: inout SectionReader, gatewayID: String?) {
     let template = ConnectionOptions(
       endpoints: [BrokerOptions.placeholder], clientID: "placeholder")
@@ -52,6 +53,8 @@ struct RouteSection {
     ingest.subscriptions =
       section.list("subscribe", of: .topicFilter, count: 1...RouteOptions.subscriptionsMax) ?? []
     ingest.deduplication.read(&section)
+    ingest.readAdmission(&section)
+    ingest.filter.read(&section)
     section.read(
       "max_record", .byteCount(Self.recordRange), into: &ingest.recordByteCountMax)
     section.read(
@@ -61,6 +64,9 @@ struct RouteSection {
     checkSizes(section.findings)
     checkDelays(section.findings)
     checkQuota(section.findings)
+    checkSourceLimits(section.findings)
+    checkTopicRules(section.findings)
+    checkFilter(section.findings)
     checkSubscriptions(section.findings)
   }
 
@@ -157,19 +163,17 @@ struct RouteSection {
         let place = "\(path).subscribe[\(index)]"
         if filter == earlier {
           findings.error(at: place, "is listed already as subscribe[\(other)]; remove one of them")
-        } else if TopicPattern.overlap(.filter(filter), .filter(earlier)) {
+        } else if TopicFilters.overlap(filter, earlier), !TopicFilters.covers(filter, earlier),
+          !TopicFilters.covers(earlier, filter)
+        {
           findings.warning(
             at: place,
             "overlaps subscribe[\(other)] (\(Findings.shown(earlier))): a broker may send such "
-              + "messages twice; deduplication absorbs that only where messages carry an id")
+              + "messages twice; over MQTT 3.1.1 that is absorbed only where they carry an id")
         }
       }
     }
   }
-}
-
-extension [TopicPattern] {
-  static func filter(_ text: String) -> [TopicPattern] { TopicPattern.filter(text) }
 }
 
 extension ScalarKind where Value == QuotaSize {

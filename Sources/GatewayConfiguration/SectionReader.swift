@@ -140,6 +140,20 @@ struct SectionReader {
     return values.count == elements.count ? values : nil
   }
 
+  /// A list that may also be the word `word`, which stands for an empty one.
+  mutating func list<Value>(
+    _ key: String, of kind: ScalarKind<Value>, count: ClosedRange<Int>, orWord word: String
+  ) -> [Value]? {
+    if isWord(key, word) { return [] }
+    return list(key, of: kind, count: count)
+  }
+
+  /// Whether the key is there and has just this word. Declares the key.
+  private mutating func isWord(_ key: String, _ word: String) -> Bool {
+    guard let node = node(key), case .scalar(let scalar) = node.content else { return false }
+    return scalar.text == word && !scalar.isBroken
+  }
+
   // MARK: Sections below
 
   /// Reads a section below this one; false when it is absent.
@@ -160,19 +174,19 @@ struct SectionReader {
     if !section(key, body) { reportMissing(key, accepted: accepted) }
   }
 
-  /// A list of sections.
+  /// A list of sections. `first`: the key that each of them begins with.
   mutating func sections(
-    _ key: String, count: ClosedRange<Int>, _ body: (_ index: Int, inout SectionReader) -> Void
+    _ key: String, count: ClosedRange<Int>, first: String = "name", isRequired: Bool = true,
+    _ body: (_ index: Int, inout SectionReader) -> Void
   ) {
+    let accepted = "a list of sections, each beginning with \"- \(first): …\""
     guard let node = node(key) else {
-      reportMissing(key, accepted: "a list of sections, each beginning with \"- name: …\"")
+      if isRequired { reportMissing(key, accepted: accepted) }
       return
     }
     let path = keyPath(key)
     guard case .sequence(let elements) = node.content else {
-      findings.error(
-        at: node.mark, path,
-        "is not a list; accepted: a list of sections, each beginning with \"- name: …\"")
+      findings.error(at: node.mark, path, "is not a list; accepted: \(accepted)")
       return
     }
     guard count.contains(elements.count) else {
@@ -186,6 +200,30 @@ struct SectionReader {
         body(index, &$0)
       }
     }
+  }
+
+  /// A list of sections that may be absent, or the word `none`.
+  /// - Returns: whether there is a list. The body also runs without one, to name its keys.
+  mutating func optionalSections(
+    _ key: String, count: ClosedRange<Int>, _ body: (_ index: Int, inout SectionReader) -> Void
+  ) -> Bool {
+    if isPresent(key), !isWord(key, "none") {
+      sections(key, count: count, body)
+      return true
+    }
+    _ = node(key)
+    declare("\(key)[]") { body(0, &$0) }
+    return false
+  }
+
+  /// A section that may be absent, or the word `none`.
+  /// - Returns: whether there is a section. The body also runs without one, to name its keys.
+  @discardableResult
+  mutating func optionalSection(_ key: String, _ body: (inout SectionReader) -> Void) -> Bool {
+    if isPresent(key), !isWord(key, "none") { return section(key, body) }
+    _ = node(key)
+    declare(key, body)
+    return false
   }
 
   /// Reads this section as a table whose keys the user chooses.

@@ -44,9 +44,21 @@ struct TopicPattern: Hashable {
     return [whole, TopicPattern(elements)]
   }
 
-  /// What becomes of these topics under a map (`TopicMap.apply`): a topic without the prefix only
-  /// gets the new one. May hold more than really occurs, never less.
+  /// These topics with a suffix behind each.
+  func appending(_ suffix: String) -> TopicPattern {
+    TopicPattern(elements + suffix.utf8.map { .byte($0) })
+  }
+
+  /// What becomes of these topics under a map (`TopicMap.apply`): all that a rule declares when it
+  /// can match one of them; without rules a topic without the prefix only gets the new one. May
+  /// hold more than really occurs, never less.
   func mapped(_ map: TopicMap) -> [TopicPattern] {
+    guard map.rules.isEmpty else {
+      return map.rules.flatMap { rule in
+        TopicPattern.overlap([self], TopicPattern.filter(rule.source))
+          ? TopicPattern.filter(rule.target) : []
+      }
+    }
     let prefix = Array(map.removePrefix.utf8)
     let literal = elements.prefix { !$0.isRun }
     let isPrefix = zip(literal, prefix).allSatisfy { $0.admits($1) }
@@ -86,6 +98,21 @@ struct TopicPattern: Hashable {
       }
     }
     return false
+  }
+
+  /// Whether every topic that `inner` matches is matched by `outer`; both are filters.
+  static func covers(_ outer: String, _ inner: String) -> Bool {
+    // Every topic has a level.
+    if outer == "+/#" { return true }
+    let slash = UInt8(ascii: "/")
+    let all = outer.utf8.split(separator: slash, omittingEmptySubsequences: false)
+    var rest = inner.utf8.split(separator: slash, omittingEmptySubsequences: false)[...]
+    for level in all.map({ Substring($0) }) {
+      if level == "#" { return true }
+      guard let own = rest.popFirst().map({ Substring($0) }), own != "#" else { return false }
+      guard level == "+" || (own != "+" && level == own) else { return false }
+    }
+    return rest.isEmpty
   }
 
   static func overlap(_ left: [TopicPattern], _ right: [TopicPattern]) -> Bool {

@@ -10,6 +10,13 @@ package enum Limits {
   package static let identifierByteCountMax = 64
 }
 
+/// Names in the data directory that belong to no route. Without a dot: `<route>.` begins the names
+/// of a route.
+package enum DataDirectory {
+  /// How commands reach the running agent.
+  package static let controlSocketName = "control-socket"
+}
+
 /// Exit codes of the commands, documented and stable (sysexits.h).
 package enum ExitCode: Int32, Sendable {
   case success = 0
@@ -27,4 +34,6 @@ package enum ExitCode: Int32, Sendable {
   case busy = 75
   /// EX_CONFIG.
   case configuration = 78
+  /// `run` under systemd: a command told it to stop, and the unit leaves it stopped.
+  case toldToStop = 79
 }

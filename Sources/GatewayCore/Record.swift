@@ -17,6 +17,8 @@ package enum DeadLetterReason: UInt8, Sendable, CaseIterable {
   case tooLarge = 3
   /// The centre refuses this one record for good.
   case refused = 4
+  /// A command that was not delivered in time.
+  case expired = 5
 
   package var text: String {
     switch self {
@@ -24,6 +26,7 @@ package enum DeadLetterReason: UInt8, Sendable, CaseIterable {
     case .conflict: "conflict"
     case .tooLarge: "too-large"
     case .refused: "refused"
+    case .expired: "expired"
     }
   }
 }
@@ -82,6 +85,13 @@ package struct RecordFlags: OptionSet, Hashable, Sendable {
   package static let retained = RecordFlags(rawValue: 1 << 1)
   /// The wall clock was synchronised when the record was received.
   package static let clockSynchronised = RecordFlags(rawValue: 1 << 2)
+  /// A reading that is summed up: the next aggregate of its series has it.
+  package static let aggregated = RecordFlags(rawValue: 1 << 5)
+  /// Kept in the ring, and not delivered: an aggregate is delivered in its place.
+  package static let elided = RecordFlags(rawValue: 1 << 6)
+  /// An aggregate, which the gateway has made of the readings of one series before it. Its payload
+  /// digest is that of the series.
+  package static let aggregate = RecordFlags(rawValue: 1 << 7)
 
   /// `insert` or `remove`, without the generic calls that those cost another module.
   @inlinable package func setting(_ flags: RecordFlags, to isSet: Bool) -> RecordFlags {

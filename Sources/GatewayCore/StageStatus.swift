@@ -44,6 +44,14 @@ package struct StageState: Hashable, Sendable {
     case reconnecting
     /// The broker is there and refuses what we send; sent again after a pause.
     case refused
+    /// Disconnected on purpose: the link's `connect_window` is closed.
+    case outsideWindow = "outside-window"
+    /// Disconnected on purpose: the link's data budget is spent.
+    case budgetSpent = "budget-spent"
+    /// An operator's drain: nothing more is received, what is journalled is being delivered.
+    case quiesced
+    /// After an operator's drain: everything is delivered and the journal is closed.
+    case drained
     /// Shutting down: delivering what still fits the limit.
     case draining
     case stopped

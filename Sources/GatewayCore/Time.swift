@@ -51,7 +51,7 @@ package struct WallTime: Hashable, Comparable, Sendable, CustomStringConvertible
 
   /// Days since 1970-01-01 to the proleptic Gregorian date.
   /// Source: H. Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days.
-  private static func civil(days: Int) -> (year: Int, month: Int, day: Int) {
+  static func civil(days: Int) -> (year: Int, month: Int, day: Int) {
     let shifted = days + 719_468
     let era = (shifted >= 0 ? shifted : shifted - 146_096) / 146_097
     let dayOfEra = shifted - era * 146_097

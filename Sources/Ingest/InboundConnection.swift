@@ -18,10 +18,12 @@ package protocol InboundConnection: ~Copyable {
   mutating func flush() throws(MosquittoError)
   mutating func misc() throws(MosquittoError)
   mutating func subscribe(
-    _ filters: [String], quality: QualityOfService
+    _ filters: [String], quality: QualityOfService, identifier: UInt32?
   ) throws(MosquittoError) -> Int32
   mutating func unsubscribe(_ filters: [String]) throws(MosquittoError) -> Int32
   mutating func disconnect() throws(MosquittoError)
+  /// As `disconnect`, and the broker forgets the session at once; over MQTT 3.1.1 it keeps it.
+  mutating func disconnectEndingSession() throws(MosquittoError)
 }
 
 extension MosquittoClient: InboundConnection {}

@@ -6,6 +6,9 @@ package final class IngestControl: Sendable {
   /// Only ever moves forward.
   package enum Phase: Int, Sendable, Comparable {
     case run
+    /// Unsubscribe, take what the session at the broker still holds, and end the session; then as
+    /// `quiesce`. Goes on until that is done, however long the broker is away.
+    case endSession
     /// Take no more from the broker; commit, release, leave. The journal stays open, so that
     /// deliveries can still move their cursors.
     case quiesce
@@ -16,6 +19,7 @@ package final class IngestControl: Sendable {
   }
 
   private let state = Atomic<Int>(Phase.run.rawValue)
+  private let draining = Atomic(false)
   private let wakeUp: WakeUp
   private let onQuiesced: @Sendable () -> Void
 
@@ -30,6 +34,14 @@ package final class IngestControl: Sendable {
   package func didQuiesce() { onQuiesced() }
 
   package var phase: Phase { Phase(rawValue: state.load(ordering: .acquiring)) ?? .close }
+
+  /// An operator drains the route: it is not the process that ends.
+  package var isDraining: Bool { draining.load(ordering: .acquiring) }
+
+  package func drain(endsSession: Bool) {
+    draining.store(true, ordering: .releasing)
+    advance(to: endsSession ? .endSession : .quiesce)
+  }
 
   package func advance(to phase: Phase) {
     _ = state.max(phase.rawValue, ordering: .acquiringAndReleasing)

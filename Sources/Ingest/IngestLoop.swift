@@ -2,7 +2,7 @@ import CoreMetrics
 import Deduplication
 package import GatewayCore
 package import Logging
-import Mosquitto
+package import Mosquitto
 package import Platform
 package import RingJournal
 
@@ -23,47 +23,61 @@ package import RingJournal
 ///          → one commit → release PUBACKs → keepalive
 package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable {
   /// Why a connection ended.
-  private enum End {
+  enum End {
     case lost(MosquittoError)
+    /// Back to the first endpoint, which accepts again.
+    case returning
     case ringFull
     case quiesced
+    /// The session holds nothing for us and has no subscription any more.
+    case emptied
+    case sessionEnded
   }
 
   /// How long a pause or a healthy wait lasts before the watchdog hears from us again.
-  private static var idleTurn: Duration { .seconds(1) }
+  static var idleTurn: Duration { .seconds(1) }
   /// A connection that lasted so long was a good one: the next failure starts from a short pause.
   private static var stableAfter: Duration { .seconds(10) }
   /// Reads before the loop looks at its clock again, whatever they bring.
   private static var readsPerTurnMax: Int { 4096 }
-  /// A ring that drops its oldest all day says so once a minute.
-  private static var lossReportEvery: Duration { .seconds(60) }
-  private static var subscribeTimeout: Duration { .seconds(30) }
+  static var subscribeTimeout: Duration { .seconds(30) }
 
-  private let options: IngestOptions
-  private let intake: Intake
-  private let control: IngestControl
-  private let wakeUp: WakeUp
-  private let stage: StageName
-  private let status: any StatusReporting
-  private let metrics: IngestMetrics
-  private let logger: Logger
+  let options: IngestOptions
+  let intake: Intake
+  let control: IngestControl
+  let wakeUp: WakeUp
+  let stage: StageName
+  let status: any StatusReporting
+  let metrics: IngestMetrics
+  let logger: Logger
   private let sabotage: Sabotage
+  let failback: Failback?
   private let makeConnection: MakeInboundConnection<Connection>
-  private var subscriptions: SubscriptionMemory
+  private let makeCleanConnection: MakeInboundConnection<Connection>?
+  /// This connection's new session has been told of.
+  private var isSessionNoted = false
+  /// How far `endSession` has come.
+  var sessionEnd = SessionEnd.open
+  var subscriptions: SubscriptionMemory
   private var groupClose: GroupClose
   private var backoff: Backoff
+  private var takeover = TakeoverGuard()
   private var attempt = 0
+  /// The session expiry of the last connection.
+  private var expiryGranted: Duration?
+  /// The endpoint of this connection.
+  var endpoint = 0
+  /// Since when this connection wants to go back to the first endpoint.
+  var returningSince: MonotonicTime?
+  var lastReceipt = MonotonicTime(nanoseconds: 0)
   private var lastReported: MosquittoError.Code?
   /// Since when this connection has its subscription.
-  private var liveSince: MonotonicTime?
+  var liveSince: MonotonicTime?
   /// When the last commit of this loop began.
   private var lastCommit: MonotonicTime?
-  private var lastMisc = MonotonicTime(nanoseconds: 0)
+  var lastMisc = MonotonicTime(nanoseconds: 0)
   private var lastGauges = MonotonicTime(nanoseconds: 0)
-  private var lastLossTold: MonotonicTime?
-  private var lossesToTell: UInt64 = 0
-  private var lastRefusalTold: MonotonicTime?
-  private var refusedTold: UInt64 = 0
+  private var reports: IngestReports
   #if PENSTOCK_SABOTAGE
     private var lastSabotagedCommit = Clock.monotonic()
   #endif
@@ -71,13 +85,19 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   /// - Parameters:
   ///   - intake: owns the journal's writer; used by this thread alone from now on.
   ///   - backoff: the pauses before another connection.
+  ///   - makeCleanConnection: one that asks for a clean session, where nothing else ends a session
+  ///     (MQTT 3.1.1).
+  ///   - failback: of the broker, where it has several endpoints.
   ///   - makeConnection: a fresh handle that delivers to the intake; called for each connection.
   package init(
     options: IngestOptions, intake: Intake, control: IngestControl, wakeUp: WakeUp,
     subscriptions: SubscriptionMemory, stage: StageName, status: any StatusReporting,
     metrics: IngestMetrics, logger: Logger, sabotage: Sabotage = .none,
-    backoff: Backoff = Backoff(), makeConnection: @escaping MakeInboundConnection<Connection>
+    backoff: Backoff = Backoff(), failback: Failback? = nil,
+    makeCleanConnection: MakeInboundConnection<Connection>? = nil,
+    makeConnection: @escaping MakeInboundConnection<Connection>
   ) {
+    self.makeCleanConnection = makeCleanConnection
     self.options = options
     self.intake = intake
     self.control = control
@@ -87,8 +107,10 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     self.status = status
     self.metrics = metrics
     self.logger = logger
+    reports = IngestReports(logger: logger)
     self.sabotage = sabotage
     self.backoff = backoff
+    self.failback = failback
     self.makeConnection = makeConnection
     intake.metrics = metrics
     let connection = options.connection
@@ -103,13 +125,21 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   /// - Throws: when the journal fails. It is poisoned then; nothing was acknowledged after.
   package mutating func run() throws(JournalError) {
     metrics.capacityBytes.record(intake.capacity.rawValue)
-    while control.phase == .run {
+    while control.phase == .run || (control.phase == .endSession && sessionEnd != .ended) {
       intake.refreshRoom()
       if !intake.hasRoom || intake.wasRefusedRoom { try pause() }
-      guard control.phase == .run else { break }
+      guard control.phase < .quiesce else { break }
       try connectAndServe()
     }
-    status.report(stage, StageState(.draining))
+    status.report(
+      stage,
+      control.isDraining
+        ? StageState(.quiesced, "drained by an operator: nothing more is received")
+        : StageState(.draining))
+    // What the aggregates have is delivered before the end, whatever the next start is told to sum
+    // up. Without room they stay what they are: readings in the ring.
+    if intake.hasRoom { try intake.closeAggregates(now: Clock.monotonic(), all: true) }
+    try commitOpenGroup()
     control.didQuiesce()
     while control.phase < .close { try idle(for: Self.idleTurn) }
     try intake.close()
@@ -121,14 +151,16 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
 
   private mutating func connectAndServe() throws(JournalError) {
     let endpoints = options.connection.endpoints
-    let endpoint = attempt % endpoints.count
+    endpoint = attempt % endpoints.count
     attempt += 1
     status.report(stage, StageState(.connecting, "\(endpoints[endpoint])"))
     liveSince = nil
+    isSessionNoted = false
+    returningSince = nil
     intake.beginConnection()
     var end: End
     do throws(MosquittoError) {
-      var connection = try makeConnection(intake)
+      var connection = try makeNextConnection()
       try connection.connect(endpoint: endpoint)
       end = try serveReportingJournal(&connection)
       // Dropping the handle here frees what is still queued without writing it: invariant 2.
@@ -136,17 +168,51 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
       end = .lost(error.naming(endpoints[endpoint]))
     }
     metrics.connected.record(0)
+    intake.left(at: Clock.monotonic())
+    if liveSince != nil { failback?.left(endpoint: endpoint) }
     if let failure = intake.failure { throw failure }
     try commitOpenGroup()
-    if let liveSince, Clock.monotonic().since(liveSince) >= Self.stableAfter {
+    let lived = liveSince.map { Clock.monotonic().since($0) }
+    if let lived, lived >= Self.stableAfter {
       backoff.succeeded()
       lastReported = nil
     }
     switch end {
     case .quiesced: logger.info("left the field broker, session kept")
-    case .ringFull: attempt = 0
-    case .lost(let error): try waitAfter(error)
+    case .ringFull, .returning: attempt = 0
+    case .emptied:
+      sessionEnd = .emptied
+      remember([])
+    case .sessionEnded: didEndSession()
+    case .lost(let error):
+      if let pause = takeover.ended(error, lived: lived) {
+        try stayAway(for: pause, after: error)
+      } else {
+        try waitAfter(error)
+      }
     }
+  }
+
+  /// Another client has our session: coming back at once would throw it out, and it us.
+  private mutating func stayAway(
+    for pause: Duration, after error: MosquittoError
+  ) throws(JournalError) {
+    metrics.takeovers.increment()
+    metrics.reconnects.increment()
+    lastReported = error.code
+    let clientID = options.connection.clientID
+    logger.error(
+      "another client has taken over our session; are there two gateways with one id?",
+      metadata: [
+        "mqtt.client_id": "\(clientID)", "broker.error": "\(error)",
+        "retry.seconds": "\(pause.seconds)",
+      ])
+    try wait(for: pause, "another client uses the client id \(clientID): \(error)")
+  }
+
+  private func makeNextConnection() throws(MosquittoError) -> Connection {
+    if sessionEnd == .emptied, let makeCleanConnection { return try makeCleanConnection(intake) }
+    return try makeConnection(intake)
   }
 
   /// `serve`, with a journal failure parked in the intake, so that one typed throw is enough here.
@@ -166,7 +232,8 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   }
 
   private mutating func waitAfter(_ error: MosquittoError) throws(JournalError) {
-    let pause = backoff.next()
+    let isCut = liveSince != nil && error.isEndByPeer
+    let pause = backoff.next(spread: isCut ? options.connection.reconnectSpread : .zero)
     metrics.reconnects.increment()
     let metadata: Logger.Metadata = [
       "broker.error": "\(error)", "retry.seconds": "\(pause.seconds)",
@@ -178,9 +245,15 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
       logger.debug("field broker still unavailable", metadata: metadata)
     }
     lastReported = error.code
-    status.report(stage, StageState(.reconnecting, "\(error)"))
+    try wait(for: pause, "\(error)")
+  }
+
+  private mutating func wait(for pause: Duration, _ why: String) throws(JournalError) {
+    status.report(stage, StageState(.reconnecting, why))
     let until = Clock.monotonic() + pause
-    while control.phase == .run, Clock.monotonic() < until {
+    let phase = control.phase
+    // The phase may have changed already, while a connect was blocking.
+    while control.phase == phase, phase < .quiesce, Clock.monotonic() < until {
       try idle(for: min(Self.idleTurn, until.since(Clock.monotonic())))
     }
   }
@@ -195,7 +268,9 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     metrics.paused.record(1)
     // At least one turn: a ring that refused a record although a tenth of it was free (a large
     // record before the end of the region) must not be tried in a tight loop.
-    repeat { try idle(for: Self.idleTurn) } while control.phase == .run && !intake.hasRoomToResume
+    repeat {
+      try idle(for: Self.idleTurn)
+    } while control.phase < .quiesce && !intake.hasRoomToResume
     metrics.paused.record(0)
     logger.notice("ring has room again, resuming")
   }
@@ -203,12 +278,23 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   /// A turn without a connection: the journal's chores, the watchdog, a bounded wait.
   private mutating func idle(for duration: Duration) throws(JournalError) {
     let now = Clock.monotonic()
+    if control.phase == .run, try closeAggregates(now: now) { try commitOpenGroup() }
     let chores = try intake.maintain(now: now)
     publishGauges(now: now)
     status.progress(stage)
     let ready = Poll.wait(
       socket: nil, wakeUp: wakeUp, timeout: min(duration, chores ?? duration))
     if ready.wokenUp { wakeUp.clear() }
+  }
+
+  /// Aggregates that are due although nothing comes.
+  /// - Returns: whether some were journalled; they wait for a commit.
+  private mutating func closeAggregates(now: MonotonicTime) throws(JournalError) -> Bool {
+    guard intake.aggregatesAreDue() else { return false }
+    intake.refreshRoom()
+    guard intake.hasRoom else { return false }
+    try intake.closeAggregates(now: now)
+    return true
   }
 
   // MARK: - One connection
@@ -221,7 +307,9 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     while true {
       let now = Clock.monotonic()
       intake.refreshRoom()
+      if control.phase == .endSession { return try endSession(&connection) }
       if control.phase > .run { return try quiesce(&connection) }
+      if try closeAggregates(now: now), intake.wasRefusedRoom { return .ringFull }
       let held = connection.heldAcknowledgements
       var timeout = Self.idleTurn
       // A QoS 0 message holds no PUBACK and wants its commit all the same.
@@ -249,6 +337,10 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
         try advance(&session, &connection, now: now)
         if connection.wantsWrite { try connection.flush() }
         if !intake.hasRoom { return try leaveFull(&connection) }
+        if shouldReturn(now: now) {
+          try connection.disconnect()
+          return .returning
+        }
         let chores = try intake.maintain(now: now)
         timeout = min(timeout, chores ?? timeout)
         publishGauges(now: now)
@@ -269,7 +361,11 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
           continue
         }
       }
+      let receivedCount = intake.receivedCount
       readFirst = try readUntilDry(&connection)
+      if returningSince != nil, intake.receivedCount != receivedCount {
+        lastReceipt = Clock.monotonic()
+      }
       drySince = readFirst ? nil : Clock.monotonic()
       if intake.wasRefusedRoom { return .ringFull }
     }
@@ -278,7 +374,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   /// Reads until a turn brings no message. That last, empty turn is not waste: over TLS it is what
   /// finds messages that OpenSSL has decrypted and `poll` cannot see.
   /// - Returns: whether reading stopped at a limit, so that more may be waiting inside the library.
-  private mutating func readUntilDry(_ connection: inout Connection) throws -> Bool {
+  mutating func readUntilDry(_ connection: inout Connection) throws -> Bool {
     for _ in 0..<Self.readsPerTurnMax {
       let before = intake.receivedCount
       try connection.read()
@@ -296,7 +392,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   }
 
   /// Commit first, then release: the one place where PUBACKs leave.
-  private mutating func commitAndRelease(_ connection: inout Connection) throws {
+  mutating func commitAndRelease(_ connection: inout Connection) throws {
     let held = connection.heldAcknowledgements
     let oldest = intake.oldestHeld
     #if PENSTOCK_SABOTAGE
@@ -334,23 +430,15 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     intake.publishCounts(to: metrics)
   }
 
-  private mutating func quiesce(_ connection: inout Connection) throws -> End {
+  mutating func quiesce(_ connection: inout Connection) throws -> End {
     try commitAndRelease(&connection)
     try connection.disconnect()
     return .quiesced
   }
 
-  private mutating func leaveFull(_ connection: inout Connection) throws -> End {
+  mutating func leaveFull(_ connection: inout Connection) throws -> End {
     try connection.disconnect()
     return .ringFull
-  }
-
-  private func connectionGone() -> MosquittoError {
-    MosquittoError(
-      intake.disconnectReason == nil ? .connectionLost : .disconnectedByBroker,
-      reason: intake.disconnectReason, endpoint: nil,
-      detail: intake.disconnectReason.map { "the broker disconnected: \($0)" }
-        ?? "connection lost")
   }
 
   // MARK: - Session
@@ -364,6 +452,11 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
       case live
     }
     var state = State.awaitingConnect
+    /// What the session is to hold.
+    var wanted: [Subscription] = []
+    /// What has to be subscribed to still, packet by packet.
+    var unsent: ArraySlice<[Subscription]> = []
+    var subscribing: [String] = []
   }
 
   /// SUBSCRIBE waits until nothing is held, like every other write.
@@ -379,17 +472,17 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
       guard let answer = intake.subscribeAnswer, answer.mid == mid else {
         return try check(deadline, of: "SUBACK", now: now)
       }
-      try check(granted: answer.granted)
-      try becomeLive(&session)
+      try check(granted: answer.granted, for: session.subscribing)
+      try subscribe(&session, &connection, now: now)
     case .unsubscribing(let mid, let deadline):
       guard intake.unsubscribeAnswer == mid else {
         return try check(deadline, of: "UNSUBACK", now: now)
       }
-      try becomeLive(&session)
+      try subscribe(&session, &connection, now: now)
     }
   }
 
-  private func check(_ deadline: MonotonicTime, of answer: String, now: MonotonicTime) throws {
+  func check(_ deadline: MonotonicTime, of answer: String, now: MonotonicTime) throws {
     guard now >= deadline else { return }
     throw MosquittoError(
       .timedOut, endpoint: nil, detail: "no \(answer) within \(Self.subscribeTimeout)")
@@ -399,37 +492,72 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     _ session: inout Session, _ connection: inout Connection,
     _ acknowledgement: ConnectAcknowledgement, now: MonotonicTime
   ) throws {
-    if !acknowledgement.sessionPresent {
-      if subscriptions.filters?.isEmpty == false {
-        metrics.sessionLost.increment()
-        logger.error(
-          "the broker has lost our session: what it held for us is gone",
-          metadata: ["mqtt.client_id": "\(options.connection.clientID)"])
-      }
-      // The new session holds nothing. Should this connection end before the SUBACK, the next one
-      // finds this very session present.
-      remember([])
-    }
-    let changes = subscriptions.changes(to: options.subscriptions)
-    let deadline = now + Self.subscribeTimeout
+    noteSession(acknowledgement)
+    checkExpiry(acknowledgement)
+    let plan = SubscriptionPlan(
+      filters: options.subscriptions, canIdentify: acknowledgement.hasSubscriptionIdentifiers)
+    session.wanted = plan.subscriptions
+    let changes = subscriptions.changes(to: plan.subscriptions)
+    session.unsent = changes.subscribe.packets[...]
     if !changes.unsubscribe.isEmpty {
       let mid = try connection.unsubscribe(changes.unsubscribe)
-      session.state = .unsubscribing(mid: mid, deadline: deadline)
+      session.state = .unsubscribing(mid: mid, deadline: now + Self.subscribeTimeout)
+      if session.unsent.isEmpty { return try connection.flush() }
+      // A SUBSCRIBE that is sent after an UNSUBSCRIBE is answered after it.
     }
-    guard !changes.subscribe.isEmpty else {
-      return changes.unsubscribe.isEmpty ? try becomeLive(&session) : try connection.flush()
-    }
-    subscribing = changes.subscribe
-    let mid = try connection.subscribe(changes.subscribe, quality: .atLeastOnce)
-    try connection.flush()
-    // Sent after an UNSUBSCRIBE, so answered after it.
-    session.state = .subscribing(mid: mid, deadline: deadline)
+    try subscribe(&session, &connection, now: now)
   }
 
-  private var subscribing: [String] = []
+  mutating func noteSession(_ acknowledgement: ConnectAcknowledgement) {
+    guard !acknowledgement.sessionPresent, !isSessionNoted else { return }
+    isSessionNoted = true
+    if subscriptions.subscriptions?.isEmpty == false {
+      metrics.sessionLost.increment()
+      logger.error(
+        "the broker has lost our session: what it held for us is gone",
+        metadata: ["mqtt.client_id": "\(options.connection.clientID)"])
+    }
+    // The new session holds nothing. Should this connection end before the SUBACK, the next one
+    // finds this very session present.
+    remember([])
+  }
 
-  private func check(granted: [ReasonCode]) throws {
-    for (filter, code) in zip(subscribing, granted) where code != .grantedQoS1 {
+  /// The next SUBSCRIBE, or none is left and messages flow.
+  private mutating func subscribe(
+    _ session: inout Session, _ connection: inout Connection, now: MonotonicTime
+  ) throws {
+    guard let packet = session.unsent.popFirst() else { return try becomeLive(&session) }
+    let filters = packet.map(\.filter)
+    intake.subscribes(to: filters, now: now)
+    session.subscribing = filters
+    let mid = try connection.subscribe(
+      filters, quality: .atLeastOnce, identifier: packet.first?.identifier)
+    try connection.flush()
+    session.state = .subscribing(mid: mid, deadline: now + Self.subscribeTimeout)
+  }
+
+  /// A broker may keep the session for a shorter time than it was asked to.
+  private mutating func checkExpiry(_ acknowledgement: ConnectAcknowledgement) {
+    let asked = options.connection.sessionExpiry
+    guard options.connection.protocolVersion == .v5 else { return }
+    let granted = acknowledgement.sessionExpiry ?? asked
+    metrics.sessionExpiry.record(granted.seconds)
+    defer { expiryGranted = granted }
+    guard granted < asked, granted != expiryGranted else { return }
+    logger.warning(
+      "the broker keeps our session for a shorter time than session_expiry asks for",
+      metadata: [
+        "mqtt.session_expiry.granted": "\(granted)", "mqtt.session_expiry.asked": "\(asked)",
+      ])
+  }
+
+  private func check(granted: [ReasonCode], for filters: [String]) throws {
+    guard granted.count == filters.count else {
+      throw MosquittoError(
+        .protocolViolation, endpoint: nil,
+        detail: "a SUBACK with \(granted.count) codes for \(filters.count) filters")
+    }
+    for (filter, code) in zip(filters, granted) where code != .grantedQoS1 {
       throw MosquittoError(
         .brokerRefused, reason: code, endpoint: nil,
         detail: code.isFailure
@@ -441,53 +569,31 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
 
   private mutating func becomeLive(_ session: inout Session) throws {
     session.state = .live
-    remember(options.subscriptions)
+    remember(session.wanted)
     attempt = 0
     liveSince = Clock.monotonic()
+    failback?.entered(endpoint: endpoint)
     metrics.connected.record(1)
     status.report(stage, StageState(.connected))
     logger.notice(
       "receiving from the field broker",
-      metadata: ["mqtt.filters": "\(options.subscriptions.joined(separator: " "))"])
+      metadata: ["mqtt.filters": "\(session.wanted.map(\.filter).joined(separator: " "))"])
+    tellWeakerVersion()
   }
 
   /// What the session at the broker holds from now on.
-  private mutating func remember(_ filters: [String]) {
+  mutating func remember(_ held: [Subscription]) {
     do throws(SystemError) {
-      try subscriptions.store(filters)
+      try subscriptions.store(held)
     } catch {
       logger.warning("cannot remember the subscriptions", metadata: ["error": "\(error)"])
     }
-  }
-
-  /// A source that is over its quota for hours says so once a minute.
-  private mutating func tellRefusals(now: MonotonicTime) {
-    guard intake.refusalToTell != nil else { return }
-    if let lastRefusalTold, now.since(lastRefusalTold) < Self.lossReportEvery { return }
-    guard let refusal = intake.takeRefusal() else { return }
-    let count = intake.refusedCount
-    logger.error(
-      "messages are refused because their source is over its quota; a gap tells the centre",
-      metadata: [
-        "mqtt.topic": "\(refusal.topic)", "journal.source_held": "\(refusal.held)",
-        "journal.source_quota": "\(refusal.quota)", "journal.refused": "\(count - refusedTold)",
-      ])
-    lastRefusalTold = now
-    refusedTold = count
   }
 
   private mutating func publishGauges(now: MonotonicTime) {
     guard now.since(lastGauges) >= .seconds(1) else { return }
     lastGauges = now
     let lostCount = intake.publishGauges(to: metrics, now: now)
-    tellRefusals(now: now)
-    guard lostCount > 0 else { return }
-    lossesToTell += lostCount
-    if let lastLossTold, now.since(lastLossTold) < Self.lossReportEvery { return }
-    logger.error(
-      "records were lost before they could be delivered; a gap will tell the centre",
-      metadata: ["journal.lost_records": "\(lossesToTell)"])
-    lastLossTold = now
-    lossesToTell = 0
+    reports.tell(of: intake, lostCount: lostCount, now: now)
   }
 }

@@ -1,5 +1,6 @@
 import CoreMetrics
 import Deduplication
+import Filtering
 import GatewayCore
 package import RingJournal
 
@@ -15,8 +16,21 @@ package struct IngestMetrics: Sendable {
     var conflicts = 0
     var tooLarge = 0
     var droppedConflicts = 0
-    /// Over the quota of their source.
-    var refused = 0
+    /// Beyond the quota, the rate or the size of their source.
+    var overQuota = 0
+    var overRate = 0
+    var overSize = 0
+    /// Of topics that are not carried.
+    var strays = 0
+    var filteredTopic = 0
+    var filteredDeadBand = 0
+    var filteredMinInterval = 0
+    /// Of the journalled ones, those that an aggregate has or will have.
+    var aggregated = 0
+    /// Made here, of them.
+    var aggregates = 0
+    /// Carried by this route before.
+    var roundTrips = 0
     /// QoS 0 messages: journalled, but nobody would have sent them again.
     var unprotected = 0
   }
@@ -30,10 +44,23 @@ package struct IngestMetrics: Sendable {
   let deadLettersTooLarge: Counter
   let droppedConflict: Counter
   let droppedQuota: Counter
+  let droppedRate: Counter
+  let droppedSize: Counter
+  let droppedTopic: Counter
+  let droppedLoop: Counter
   let quotaSources: Gauge
   let quotaShared: Counter
+  let filteredTopic: Counter
+  let filteredDeadBand: Counter
+  let filteredMinInterval: Counter
+  let filterSeries: Gauge
+  let filterUntracked: Counter
+  let aggregated: Counter
+  let aggregates: Counter
   let unprotected: Counter
   let sessionLost: Counter
+  let sessionExpiry: Gauge
+  let takeovers: Counter
   let reconnects: Counter
   let connected: Gauge
   let paused: Gauge
@@ -67,11 +94,25 @@ package struct IngestMetrics: Sendable {
     deadLettersConflict = counter("ingest_dead_letters_total", reason(.conflict))
     deadLettersTooLarge = counter("ingest_dead_letters_total", reason(.tooLarge))
     droppedConflict = counter("ingest_dropped_total", [("reason", "conflict")])
-    droppedQuota = counter("ingest_dropped_total", [("reason", "quota")])
+    droppedQuota = counter("ingest_dropped_total", [("reason", RefusalReason.quota.rawValue)])
+    droppedRate = counter("ingest_dropped_total", [("reason", RefusalReason.rate.rawValue)])
+    droppedSize = counter("ingest_dropped_total", [("reason", RefusalReason.size.rawValue)])
+    droppedTopic = counter("ingest_dropped_total", [("reason", "topic")])
+    droppedLoop = counter("ingest_dropped_total", [("reason", "loop")])
     quotaSources = gauge("ingest_quota_sources")
     quotaShared = counter("ingest_quota_shared_total")
+    let filtered = { (reason: FilterReason) in [("reason", reason.rawValue)] }
+    filteredTopic = counter("ingest_filtered_total", filtered(.topic))
+    filteredDeadBand = counter("ingest_filtered_total", filtered(.deadBand))
+    filteredMinInterval = counter("ingest_filtered_total", filtered(.minInterval))
+    filterSeries = gauge("ingest_filter_series")
+    filterUntracked = counter("ingest_filter_untracked_total")
+    aggregated = counter("ingest_aggregated_total")
+    aggregates = counter("ingest_aggregates_total")
     unprotected = counter("ingest_unprotected_total")
     sessionLost = counter("ingest_session_lost_total")
+    sessionExpiry = gauge("ingest_session_expiry_seconds")
+    takeovers = counter("ingest_takeovers_total")
     reconnects = counter("ingest_reconnects_total")
     connected = gauge("ingest_connected")
     paused = gauge("ingest_paused")
@@ -115,7 +156,7 @@ package struct IngestMetrics: Sendable {
 
   /// Publishes what was counted since the last call and starts at zero again.
   func publish(_ counts: inout Counts) {
-    guard counts.messages > 0 else { return }
+    guard counts.messages > 0 || counts.aggregates > 0 else { return }
     messages.increment(by: counts.messages)
     bytes.increment(by: counts.bytes)
     if counts.duplicates > 0 { duplicates.increment(by: counts.duplicates) }
@@ -124,7 +165,18 @@ package struct IngestMetrics: Sendable {
     if counts.conflicts > 0 { deadLettersConflict.increment(by: counts.conflicts) }
     if counts.tooLarge > 0 { deadLettersTooLarge.increment(by: counts.tooLarge) }
     if counts.droppedConflicts > 0 { droppedConflict.increment(by: counts.droppedConflicts) }
-    if counts.refused > 0 { droppedQuota.increment(by: counts.refused) }
+    if counts.overQuota > 0 { droppedQuota.increment(by: counts.overQuota) }
+    if counts.overRate > 0 { droppedRate.increment(by: counts.overRate) }
+    if counts.overSize > 0 { droppedSize.increment(by: counts.overSize) }
+    if counts.strays > 0 { droppedTopic.increment(by: counts.strays) }
+    if counts.filteredTopic > 0 { filteredTopic.increment(by: counts.filteredTopic) }
+    if counts.filteredDeadBand > 0 { filteredDeadBand.increment(by: counts.filteredDeadBand) }
+    if counts.filteredMinInterval > 0 {
+      filteredMinInterval.increment(by: counts.filteredMinInterval)
+    }
+    if counts.aggregated > 0 { aggregated.increment(by: counts.aggregated) }
+    if counts.aggregates > 0 { aggregates.increment(by: counts.aggregates) }
+    if counts.roundTrips > 0 { droppedLoop.increment(by: counts.roundTrips) }
     if counts.unprotected > 0 { unprotected.increment(by: counts.unprotected) }
     counts = Counts()
   }

@@ -1,4 +1,5 @@
 package import Deduplication
+package import Filtering
 package import GatewayCore
 package import Mosquitto
 
@@ -20,6 +21,20 @@ package struct IngestOptions: Sendable, Hashable {
   /// The most that one source topic may hold of the ring before a required sink acknowledges; what
   /// comes beyond is refused, acknowledged and delivered as a gap. Nil: no such limit.
   package var sourceQuota: QuotaSize?
+
+  /// Only topics that one of these matches are carried; empty: all that come.
+  package var allowedTopics: [String] = []
+  /// Topics that one of these matches are not carried.
+  package var deniedTopics: [String] = []
+  /// Nor are those that begin with one of these, or with `$`: a raw destination would publish them
+  /// on a topic of the broker's own.
+  package var refusedPrefixes: [String] = []
+  /// Rates and sizes that each source topic must keep to; what is beyond is refused, acknowledged
+  /// and delivered as a gap. Empty: no such limits.
+  package var sourceLimits: [SourceLimit] = []
+
+  /// What is left out or summed up before it is journalled.
+  package var filter = FilterOptions()
 
   package init(
     connection: ConnectionOptions, subscriptions: [String], deduplication: DeduplicationOptions

@@ -1,14 +1,27 @@
 import CoreMetrics
 package import Deduplication
+package import Filtering
 package import GatewayCore
 import JSONScanning
 package import Mosquitto
 import Platform
 package import RingJournal
 
-/// A message was refused because its source was over its quota.
-struct QuotaRefusal {
+/// Why a message of a source got no room. All are gaps with the reason `quota` to the centre.
+enum RefusalReason: String, CaseIterable {
+  /// The source holds its share of the ring.
+  case quota
+  /// It sends faster than it may.
+  case rate
+  /// The message is larger than its source may send.
+  case size
+}
+
+/// A message was refused because of what its source holds or sends.
+struct SourceRefusal {
+  let reason: RefusalReason
   let topic: String
+  /// Of the ring, and the most it may hold; for `quota`.
   let held: ByteCount
   let quota: ByteCount
 }
@@ -18,8 +31,9 @@ struct QuotaRefusal {
 ///
 /// ## Promise
 /// - Every message is either in the open group (as data, as a dead letter, or, when its source was
-///   over its quota, as one more of a run of refusals), or a duplicate of one that is in the
-///   journal, or `wasRefusedRoom`/`failure` is set and the connection must be dropped without
+///   beyond its limits, as one more of a run of refusals), or a duplicate of one that is in the
+///   journal, or of a topic that is not carried, or one that this route has carried before and that
+///   went round, or `wasRefusedRoom`/`failure` is set and the connection must be dropped without
 ///   releasing anything.
 /// - The journal does not keep the id of a refused message: in this run its redelivery is a
 ///   duplicate, after a restart it is judged anew.
@@ -33,39 +47,62 @@ package final class Intake: MosquittoHandler {
   /// What a record can hold. Properties beyond this make a message too large: they are dropped with
   /// the cut payload.
   private static let propertiesByteCountMax = 65_535
+  /// The payload of a refusal: see `JournalWriter.appendRefusal`.
+  private static let refusalByteCount = 16
   /// Free part of the ring at which a paused route comes back.
   private static let resumeFraction = 0.10
 
   private let options: IngestOptions
   private let sabotage: Sabotage
-  private var writer: JournalWriter
-  private var window: DeduplicationWindow
-  private var extractor: IdentityExtractor
+  var writer: JournalWriter
+  var window: DeduplicationWindow
+  var extractor: IdentityExtractor
+  private let gate: TopicGate
   private var quota: SourceQuota?
+  private var rates: SourceRates?
+  /// Nil when everything passes as it is.
+  var filter: EdgeFilter?
+  private let isAggregating: Bool
+  private var retained: RetainedMemory
+  private var overlap: OverlapMemory?
+  /// The first topic that was not carried and that the loop has not told yet.
+  private(set) var strayToTell: String?
+  /// Messages of topics that are not carried, since the start.
+  private(set) var strayCount: UInt64 = 0
   /// The first refusal that the loop has not told yet.
-  private(set) var refusalToTell: QuotaRefusal?
+  private(set) var refusalToTell: SourceRefusal?
   /// Of all sources, since the start.
   private(set) var refusedCount: UInt64 = 0
   private var sharedCount: UInt64 = 0
-  private var scanner: JSONScanner
+  private var untrackedCount: UInt64 = 0
+  /// When the last connection ended that a broker had accepted.
+  private var leftAt: MonotonicTime?
+  var scanner: JSONScanner
   private let userPropertyName: [UInt8]?
-  private var counts = IngestMetrics.Counts()
+  private let via: [UInt8]
+  /// The topic of the first message that went round and that the loop has not told yet.
+  private(set) var roundTripToTell: String?
+  /// Since the start.
+  private(set) var roundTripCount: UInt64 = 0
+  var counts = IngestMetrics.Counts()
   /// Set by the loop that drives this intake.
   var metrics: IngestMetrics?
-  private var roomByteCount = 0
+  private(set) var roomByteCount = 0
   private var publishedLosses: [GapReason: UInt64] = [:]
 
   // What one connection brought; the loop reads it between calls.
   /// Messages since the start, whatever became of them.
   package private(set) var receivedCount: UInt64 = 0
   /// When the oldest message came whose PUBACK is held.
-  package private(set) var oldestHeld: MonotonicTime?
+  package internal(set) var oldestHeld: MonotonicTime?
   package private(set) var connectAcknowledgement: ConnectAcknowledgement?
   package private(set) var subscribeAnswer: (mid: Int32, granted: [ReasonCode])?
   package private(set) var unsubscribeAnswer: Int32?
   package private(set) var disconnectReason: ReasonCode?
+  /// Whether a message came at QoS 2, and whether that has been told.
+  private var exactlyOnce = (came: false, told: false)
   /// A message found the ring full. It is in nobody's hands but the broker's.
-  package private(set) var wasRefusedRoom = false
+  package internal(set) var wasRefusedRoom = false
   /// The journal failed; nothing may be acknowledged any more.
   package private(set) var failure: JournalError?
 
@@ -73,15 +110,29 @@ package final class Intake: MosquittoHandler {
   ///   - window: holds the ids of all records in the journal, committed.
   ///   - extractor: made for the selector in `options` with the journal's key.
   ///   - quota: what the sources hold in the journal, when the options limit that.
+  ///   - filter: made for the options behind the pointers of the extractor.
+  ///   - retained: knows the retained messages without an id in the journal.
+  ///   - via: what stands in the way a message has come (`Via`) when this route has carried it.
   package init(
     options: IngestOptions, writer: consuming JournalWriter, window: consuming DeduplicationWindow,
     extractor: consuming IdentityExtractor, quota: consuming SourceQuota? = nil,
+    filter: consuming EdgeFilter? = nil, retained: consuming RetainedMemory = RetainedMemory(),
+    via: String = "",
     sabotage: Sabotage = .none
   ) {
     self.options = options
     self.sabotage = sabotage
-    scanner = JSONScanner(pointers: extractor.pointers)
+    self.via = Array(via.utf8)
+    scanner = JSONScanner(pointers: filter?.pointers ?? extractor.pointers)
+    isAggregating = filter?.aggregator != nil
+    self.filter = filter
     userPropertyName = extractor.userPropertyName.map { Array($0.utf8) }
+    gate = TopicGate(options)
+    self.retained = retained
+    overlap = OverlapMemory(
+      SubscriptionPlan(
+        filters: options.subscriptions, canIdentify: options.connection.protocolVersion == .v5))
+    if !options.sourceLimits.isEmpty { rates = SourceRates(options.sourceLimits) }
     if let size = options.sourceQuota {
       var quota = quota ?? SourceQuota()
       quota.limit = size.byteCount(dataByteCount: writer.dataByteCount)
@@ -180,18 +231,55 @@ package final class Intake: MosquittoHandler {
       if reason != .quota { lostCount += more }
     }
     publishedLosses = statistics.gapRecords
-    if let quota {
-      metrics.quotaSources.record(quota.sourceCount)
-      metrics.quotaShared.increment(by: Int64(quota.sharedCount - sharedCount))
-      sharedCount = quota.sharedCount
+    if let filter {
+      metrics.filterSeries.record(filter.seriesCount)
+      metrics.filterUntracked.increment(by: Int64(filter.untrackedCount - untrackedCount))
+      untrackedCount = filter.untrackedCount
+    }
+    if quota != nil || rates != nil {
+      metrics.quotaSources.record(max(quota?.sourceCount ?? 0, rates?.sourceCount ?? 0))
+      let shared = (quota?.sharedCount ?? 0) + (rates?.sharedCount ?? 0)
+      metrics.quotaShared.increment(by: Int64(shared - sharedCount))
+      sharedCount = shared
     }
     return lostCount
   }
 
+  private func hasPassedBefore(_ properties: Span<UInt8>) -> Bool {
+    if properties.isEmpty { return false }
+    let via = via
+    return Via.contains(via.span, in: properties)
+  }
+
+  private func noteRoundTrip(_ topic: Span<UInt8>) {
+    counts.roundTrips += 1
+    roundTripCount += 1
+    if roundTripToTell == nil { roundTripToTell = String(decoding: topic) }
+  }
+
+  /// Hands over the topic that is to be told; the next one may be noted from now on.
+  func takeRoundTrip() -> String? {
+    defer { roundTripToTell = nil }
+    return roundTripToTell
+  }
+
   /// Hands over the refusal that is to be told; the next one may be noted from now on.
-  func takeRefusal() -> QuotaRefusal? {
+  func takeRefusal() -> SourceRefusal? {
     defer { refusalToTell = nil }
     return refusalToTell
+  }
+
+  /// As `takeRefusal`, for a topic that is not carried.
+  func takeStray() -> String? {
+    defer { strayToTell = nil }
+    return strayToTell
+  }
+
+  /// Whether this connection has brought a message at QoS 2, for the first time it is asked.
+  func takeExactlyOnce() -> Bool {
+    guard exactlyOnce == (came: true, told: false) else { return false }
+    exactlyOnce.told = true
+    return true
   }
 
   // MARK: - MosquittoHandler
@@ -204,10 +292,26 @@ package final class Intake: MosquittoHandler {
     disconnectReason = nil
     wasRefusedRoom = false
     oldestHeld = nil
+    exactlyOnce = (came: false, told: false)
   }
 
   package func connected(_ acknowledgement: ConnectAcknowledgement) {
     connectAcknowledgement = acknowledgement
+    guard rates != nil, acknowledgement.sessionPresent else { return }
+    let now = Clock.monotonic()
+    // Of the time before this start nothing is known but how long the broker keeps a session.
+    rates?.returned(
+      after: leftAt.map { now.since($0) } ?? options.connection.sessionExpiry, now: now)
+  }
+
+  /// A SUBSCRIBE is about to leave, and the broker will answer it with retained messages.
+  func subscribes(to filters: [String], now: MonotonicTime) {
+    retained.subscribes(to: filters, now: now)
+  }
+
+  /// The connection has ended; what comes now waits at the broker.
+  func left(at now: MonotonicTime) {
+    if connectAcknowledgement?.reason.isFailure == false { leftAt = now }
   }
 
   package func disconnected(_ reason: ReasonCode?) { disconnectReason = reason }
@@ -229,12 +333,18 @@ package final class Intake: MosquittoHandler {
     if oldestHeld == nil && isHeld { oldestHeld = now }
     counts.messages += 1
     counts.bytes += topic.count + payload.count
+    guard gate.admits(topic) else { return noteStray(topic) }
+    guard filter?.passes(topic) ?? true else { return count(.topic) }
     var flags: RecordFlags = []
     if header.isRetained { flags.insert(.retained) }
     flags.qualityOfService = header.qualityOfService
-    if header.qualityOfService == .atMostOnce { counts.unprotected += 1 }
+    if header.qualityOfService != .atLeastOnce { counts.unprotected += 1 }
+    if header.qualityOfService == .exactlyOnce { exactlyOnce.came = true }
+    if hasPassedBefore(properties) { return noteRoundTrip(topic) }
     do throws(JournalError) {
-      try take(Message(flags: flags, received: now), topic, payload, properties)
+      let message = Message(
+        flags: flags, received: now, subscriptionIdentifier: header.subscriptionIdentifier)
+      try take(message, topic, payload, properties)
       // A QoS 0 message holds nothing, but its record waits for the commit.
       if oldestHeld == nil && writer.openRecordCount > 0 { oldestHeld = now }
     } catch {
@@ -244,9 +354,12 @@ package final class Intake: MosquittoHandler {
 
   // MARK: - One message
 
-  private struct Message {
+  struct Message {
     var flags: RecordFlags
     let received: MonotonicTime
+    var subscriptionIdentifier: UInt32 = 0
+    /// What it is to an aggregate.
+    var reading: Aggregator.Reading?
   }
 
   private func take(
@@ -255,14 +368,25 @@ package final class Intake: MosquittoHandler {
     var message = message
     if scanner.scan(payload) == .valid { message.flags.insert(.json) }
     let identity = identify(topic, payload, properties)
+    if identity.text == .absent, isRepeat(message, topic, payload) {
+      counts.duplicates += 1
+      return
+    }
     let verdict = try judge(identity, now: message.received)
     let room = min(options.recordByteCountMax.rawValue, writer.recordByteCountMax)
     let idByteCount = identity.text == .stored ? extractor.storedText.count : 0
     let byteCount = payload.count + topic.count + properties.count + idByteCount
-    guard byteCount > room || properties.count > Self.propertiesByteCountMax else {
+    guard case .append(let kind, _, let hash) = verdict else { return }
+    let isTooLarge = byteCount > room || properties.count > Self.propertiesByteCountMax
+    if kind == .data, !isTooLarge, filter != nil, !passes(&message, topic, payload) { return }
+    switch rates?.admit(topic, byteCount: byteCount, now: message.received) {
+    case .admitted?, nil: break
+    case .overRate?: return try refuse(.rate, topic, hash, identity.digest, at: message.received)
+    case .tooLarge?: return try refuse(.size, topic, hash, identity.digest, at: message.received)
+    }
+    guard isTooLarge else {
       return try append(verdict, identity, message, topic, payload, properties)
     }
-    guard case .append(_, _, let hash) = verdict else { return }
     // The first bytes are kept for the person who must find out what sent them.
     let topic = topic.extracting(0..<min(topic.count, max(0, room)))
     let kept = max(0, min(payload.count, room - topic.count - MessageIDText.byteCountMax))
@@ -271,6 +395,18 @@ package final class Intake: MosquittoHandler {
       .append(.deadLetter, .tooLarge, hash),
       MessageIdentity(hash: identity.hash, digest: identity.digest, text: .absent), message, topic,
       payload.extracting(0..<kept), properties.extracting(0..<0))
+  }
+
+  /// Whether a message without an id of its own comes only because of how we are subscribed.
+  private func isRepeat(
+    _ message: Message, _ topic: Span<UInt8>, _ payload: Span<UInt8>
+  ) -> Bool {
+    let identifier = message.subscriptionIdentifier
+    if overlap?.isCopy(topic, payload, identifier: identifier) == true { return true }
+    guard message.flags.contains(.retained) else { return false }
+    return retained.isRepeat(
+      topic, payload, retainAsPublished: options.connection.protocolVersion == .v5,
+      now: message.received)
   }
 
   private func identify(
@@ -344,9 +480,10 @@ package final class Intake: MosquittoHandler {
     let byteCount = draft.byteCount(
       topic: topic.count, idText: storedText.count, properties: properties.count,
       payload: payload.count)
+    if isAggregating, try !closeAggregates(now: message.received) { return }
     let source = quota?.source(topic)
     if let source, !admits(source, byteCount: byteCount) {
-      return try refuse(topic, source, hash, digest: identity.digest, at: message.received)
+      return try refuse(.quota, topic, hash, identity.digest, at: message.received, source)
     }
     while true {
       switch try writer.append(
@@ -356,6 +493,10 @@ package final class Intake: MosquittoHandler {
         Failpoint.ingestAfterAppend.reach()
         window.insert(hash, digest: identity.digest, at: message.received)
         if let source { quota?.add(source, byteCount: byteCount, sequence: sequence) }
+        if isAggregating { aggregate(message, byteCount: byteCount, sequence) }
+        if identity.text == .absent, kind == .data, message.flags.contains(.retained) {
+          retained.note(topic, payload)
+        }
         count(kind, reason)
         return
       case .groupFull:
@@ -376,19 +517,26 @@ package final class Intake: MosquittoHandler {
     return self.quota?.admits(source, byteCount: byteCount) ?? true
   }
 
-  /// The source is over its quota: the message takes a sequence and no room, its PUBACK leaves with
-  /// the commit, and the centre is told of a gap.
+  /// The source is beyond its limits: the message takes a sequence and no room, its PUBACK leaves
+  /// with the commit, and the centre is told of a gap.
   private func refuse(
-    _ topic: Span<UInt8>, _ source: SourceQuota.Source, _ hash: MessageIDHash, digest: UInt64,
-    at received: MonotonicTime
+    _ reason: RefusalReason, _ topic: Span<UInt8>, _ hash: MessageIDHash, _ digest: UInt64,
+    at received: MonotonicTime, _ source: SourceQuota.Source? = nil
   ) throws(JournalError) {
+    // A topic that no record could hold is cut, as that of a dead letter is.
+    let room = min(options.recordByteCountMax.rawValue, writer.recordByteCountMax)
+    let topic = topic.extracting(0..<min(topic.count, max(0, room - Self.refusalByteCount)))
     while true {
       switch try writer.appendRefusal(topic: topic, received: received) {
       case .appended:
         window.insert(hash, digest: digest, at: received)
-        counts.refused += 1
+        switch reason {
+        case .quota: counts.overQuota += 1
+        case .rate: counts.overRate += 1
+        case .size: counts.overSize += 1
+        }
         refusedCount += 1
-        noteRefusal(topic, source)
+        noteRefusal(reason, topic, source)
         return
       case .groupFull:
         _ = try commit()
@@ -400,10 +548,21 @@ package final class Intake: MosquittoHandler {
     }
   }
 
-  private func noteRefusal(_ topic: Span<UInt8>, _ source: SourceQuota.Source) {
-    guard refusalToTell == nil, let quota else { return }
-    refusalToTell = QuotaRefusal(
-      topic: String(decoding: topic), held: quota.heldByteCount(source), quota: quota.limit)
+  private func noteRefusal(
+    _ reason: RefusalReason, _ topic: Span<UInt8>, _ source: SourceQuota.Source?
+  ) {
+    guard refusalToTell == nil else { return }
+    refusalToTell = SourceRefusal(
+      reason: reason, topic: String(decoding: topic),
+      held: source.flatMap { quota?.heldByteCount($0) } ?? ByteCount(0),
+      quota: quota?.limit ?? ByteCount(0))
+  }
+
+  /// Nothing needs to become durable: the PUBACK leaves with the next release.
+  private func noteStray(_ topic: Span<UInt8>) {
+    counts.strays += 1
+    strayCount += 1
+    if strayToTell == nil { strayToTell = String(decoding: topic.extracting(first: 256)) }
   }
 
   /// What was appended; a record has one reason, whatever else was wrong with it.
@@ -413,7 +572,7 @@ package final class Intake: MosquittoHandler {
     case .missingID: counts.missingID += 1
     case .conflict: counts.conflicts += 1
     case .tooLarge: counts.tooLarge += 1
-    case .refused, nil: break
+    case .refused, .expired, nil: break
     }
   }
 }

@@ -1,4 +1,5 @@
 import Deduplication
+import Filtering
 package import GatewayCore
 package import RingJournal
 
@@ -23,14 +24,12 @@ package import RingJournal
 /// ## Memory
 /// 2.7 MB, taken at the start. Nothing is allocated after that.
 package struct SourceQuota: Sendable {
-  package static let sourcesMax = 10_000
+  package static let sourcesMax = SourcePlaces.capacityDefault
   static let segmentsMax = 64
   /// The size with which segments begin.
   static let segmentByteCountMin = 64 << 10
   /// Bytes are counted in eights, of which a record is a multiple.
   private static let unit = 8
-  /// A power of two, three times the sources: probing stays short.
-  private static let slotCount = 32_768
 
   /// The most that one source may hold.
   package var limit: ByteCount
@@ -39,14 +38,11 @@ package struct SourceQuota: Sendable {
 
   private let hasher: MessageHasher
   private let sourcesMax: Int
+  private var places: SourcePlaces
   /// By place, of which the last one is shared.
   private var held: [UInt64]
   /// By segment and place.
   private var cells: [UInt32]
-  private var hashes: [UInt64]
-  /// Place + 1 by the low bits of the hash and what follows; 0: free.
-  private var slots: [UInt16]
-  private var freePlaces: [UInt16]
   /// Some sources may hold nothing any more, so that their places could be had.
   private var mayReclaim = false
 
@@ -68,9 +64,7 @@ package struct SourceQuota: Sendable {
     hasher = MessageHasher(key: .random { .random(in: .min ... .max) })
     held = [UInt64](repeating: 0, count: sourcesMax + 1)
     cells = [UInt32](repeating: 0, count: Self.segmentsMax * (sourcesMax + 1))
-    hashes = [UInt64](repeating: 0, count: sourcesMax)
-    slots = [UInt16](repeating: 0, count: Self.slotCount)
-    freePlaces = (0..<UInt16(sourcesMax)).reversed()
+    places = SourcePlaces(capacity: sourcesMax)
   }
 
   /// A source that has been looked up. Good until the next look-up.
@@ -79,28 +73,21 @@ package struct SourceQuota: Sendable {
   }
 
   /// Sources with a place of their own.
-  package var sourceCount: Int { sourcesMax - freePlaces.count }
+  package var sourceCount: Int { places.count }
 
   /// The place of a topic, its own or the shared one.
   package mutating func source(_ topic: Span<UInt8>) -> Source {
     let hash = hasher.sourceHash(topic)
-    var slot = Int(truncatingIfNeeded: hash) & (Self.slotCount - 1)
-    while slots[slot] != 0 {
-      let place = Int(slots[slot]) - 1
-      if hashes[place] == hash { return Source(place: place) }
-      slot = (slot + 1) & (Self.slotCount - 1)
+    if let found = places.place(of: hash) { return Source(place: found.place) }
+    if mayReclaim {
+      // The places of sources that hold nothing.
+      mayReclaim = false
+      let held = self.held
+      places.reclaim { held[$0] == 0 }
+      if let found = places.place(of: hash) { return Source(place: found.place) }
     }
-    if freePlaces.isEmpty, mayReclaim {
-      reclaim()
-      slot = freeSlot(for: hash)
-    }
-    guard let place = freePlaces.popLast() else {
-      sharedCount += 1
-      return Source(place: sourcesMax)
-    }
-    hashes[Int(place)] = hash
-    slots[slot] = place + 1
-    return Source(place: Int(place))
+    sharedCount += 1
+    return Source(place: sourcesMax)
   }
 
   /// What the source holds, as far as it has not been given back.
@@ -189,27 +176,6 @@ package struct SourceQuota: Sendable {
       cells[start + place] = 0
       if held[place] == 0 { mayReclaim = true }
     }
-  }
-
-  // MARK: - Places
-
-  /// Frees the places of sources that hold nothing.
-  private mutating func reclaim() {
-    mayReclaim = false
-    for slot in slots.indices { slots[slot] = 0 }
-    for place in 0..<sourcesMax {
-      if held[place] == 0 {
-        freePlaces.append(UInt16(place))
-      } else {
-        slots[freeSlot(for: hashes[place])] = UInt16(place) + 1
-      }
-    }
-  }
-
-  private func freeSlot(for hash: UInt64) -> Int {
-    var slot = Int(truncatingIfNeeded: hash) & (Self.slotCount - 1)
-    while slots[slot] != 0 { slot = (slot + 1) & (Self.slotCount - 1) }
-    return slot
   }
 }
 

@@ -21,6 +21,8 @@ class CallbackContext {
   /// Whether CONNACK accepted, and what a refusal said.
   var isAccepted = false
   var refusal: ReasonCode?
+  /// What the broker's CONNACK says about it.
+  var serverKeepAlive: Duration?
   /// From a DISCONNECT of the broker.
   var disconnectReason: ReasonCode?
   /// The library's last complaint while connecting: OpenSSL's reasons are nowhere else.
@@ -33,6 +35,7 @@ class CallbackContext {
     heldAcknowledgements = 0
     isAccepted = false
     refusal = nil
+    serverKeepAlive = nil
     disconnectReason = nil
     complaint = ""
     protocolVersion = version
@@ -104,6 +107,7 @@ private func onConnect(
   context.eventCount += 1
   context.isAccepted = !acknowledgement.reason.isFailure
   context.refusal = context.isAccepted ? nil : acknowledgement.reason
+  context.serverKeepAlive = acknowledgement.keepAlive
   context.connected(acknowledgement)
 }
 
@@ -174,7 +178,8 @@ extension CallbackContext {
     let header = unsafe MessageHeader(
       mid: message.mid,
       qualityOfService: QualityOfService(rawValue: UInt8(message.qos & 3)) ?? .exactlyOnce,
-      isRetained: message.retain)
+      isRetained: message.retain,
+      subscriptionIdentifier: LibraryProperties.onlySubscription(properties))
     let topic = unsafe UnsafeRawBufferPointer(start: message.topic, count: strlen(message.topic))
     let payload = unsafe UnsafeRawBufferPointer(
       start: message.payload, count: Int(message.payloadlen))

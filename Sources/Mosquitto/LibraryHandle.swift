@@ -4,6 +4,7 @@
 // that reads), `_reconnect` and `_reinitialise` (a new connection gets a new handle).
 
 import CMosquitto
+import CMosquittoGuard
 import GatewayCore
 import Glibc
 import Platform
@@ -14,6 +15,9 @@ final class LibraryHandle {
   private let raw: OpaquePointer
   // The C handle points to it; see LibraryCallbacks.swift.
   private let context: CallbackContext
+  // The C handle holds its context, whose callbacks find their way by this object.
+  private var tls: TLSContext?
+  private let isUnixSocket: Bool
   // Room for strings that C wants terminated.
   private var topicText: [UInt8] = []
   private var propertyText: [UInt8] = []
@@ -23,13 +27,14 @@ final class LibraryHandle {
 
   /// nil when the library refuses the client id or has no memory. An empty id asks the broker for
   /// one, which needs `cleanStart`.
-  init?(clientID: String, cleanStart: Bool, context: CallbackContext) {
+  init?(clientID: String, cleanStart: Bool, isUnixSocket: Bool, context: CallbackContext) {
     guard LibraryHandle.isReady else { return nil }
     let pointer = unsafe mosquitto_new(
       clientID.isEmpty ? nil : clientID, cleanStart, Unmanaged.passUnretained(context).toOpaque())
     guard let pointer = unsafe pointer else { return nil }
     unsafe raw = pointer
     self.context = context
+    self.isUnixSocket = isUnixSocket
     // External threading: packets are only queued; nothing but `mosquitto_loop_write` sends them
     // (libmosquitto, lib/packet_mosq.c, packet__queue). The deferred PUBACK rests on this line.
     unsafe mosquitto_threaded_set(raw, true)
@@ -55,7 +60,7 @@ final class LibraryHandle {
 
   // MARK: Options
 
-  func setOptions(_ options: ConnectionOptions) -> LibraryResult {
+  func setOptions(_ options: ConnectionOptions, for endpoint: BrokerEndpoint) -> LibraryResult {
     let version = options.protocolVersion == .v5 ? MQTT_PROTOCOL_V5 : MQTT_PROTOCOL_V311
     let values: [(mosq_opt_t, Int32)] = [
       (MOSQ_OPT_PROTOCOL_VERSION, version),
@@ -63,7 +68,7 @@ final class LibraryHandle {
       // The library's own send window (20) would hold publishes back silently. MQTT 5 replaces this
       // by the broker's receive maximum; the caller keeps its window below that.
       (MOSQ_OPT_SEND_MAXIMUM, 65_535),
-      (MOSQ_OPT_TCP_NODELAY, 1),
+      (MOSQ_OPT_TCP_NODELAY, endpoint.isUnixSocket ? 0 : 1),
     ]
     for (option, value) in values {
       let result = unsafe perform { unsafe mosquitto_int_option($0, option, value) }
@@ -76,36 +81,52 @@ final class LibraryHandle {
     unsafe perform { unsafe mosquitto_username_pw_set($0, username, password) }
   }
 
-  /// Verification of chain and name is on and cannot be switched off.
-  func setTLS(_ tls: TLSOptions) -> LibraryResult {
-    let verified = unsafe perform {
-      let peer: Int32 = 1  // SSL_VERIFY_PEER
-      let code = unsafe mosquitto_tls_opts_set($0, peer, "tlsv1.2", nil)
-      return code == 0 ? unsafe mosquitto_tls_insecure_set($0, false) : code
-    }
-    guard verified.isSuccess else { return verified }
-    let directory = tls.authorityFile == nil ? LibraryHandle.systemAuthorities : nil
-    return unsafe perform {
-      unsafe mosquitto_tls_set(
-        $0, tls.authorityFile, directory, tls.certificateFile, tls.keyFile,
-        // An encrypted key would make OpenSSL ask at the terminal; no password makes it fail.
-        { _, _, _, _ in 0 })
+  func setWill(_ will: Will) -> LibraryResult {
+    unsafe will.payload.withUnsafeBufferPointer { payload in
+      unsafe perform {
+        unsafe mosquitto_will_set(
+          $0, will.topic, Int32(payload.count), payload.baseAddress, 1, will.retain)
+      }
     }
   }
 
-  /// Where Debian's ca-certificates keeps its hashed directory.
-  private static let systemAuthorities = "/etc/ssl/certs"
+  /// The library verifies by this context and makes none of its own.
+  func setTLS(_ tls: TLSContext) -> LibraryResult {
+    self.tls = tls
+    return unsafe perform {
+      let code = unsafe mosquitto_int_option($0, MOSQ_OPT_SSL_CTX_WITH_DEFAULTS, 0)
+      guard code == 0 else { return code }
+      return unsafe mosquitto_void_option(
+        $0, MOSQ_OPT_SSL_CTX, UnsafeMutableRawPointer(tls.raw))
+    }
+  }
+
+  /// Why the server's certificate was refused, while the failed handshake is still there.
+  var verificationFailure: String? {
+    guard tls != nil, let session = unsafe mosquitto_ssl_get(raw) else { return nil }
+    return unsafe OpenSSL.verificationFailure(of: OpaquePointer(session))
+  }
+
+  /// Of the certificates that the server was verified by, the one that ends first.
+  var serverCertificate: Certificate? {
+    guard tls != nil, let session = unsafe mosquitto_ssl_get(raw) else { return nil }
+    return unsafe OpenSSL.verifiedCertificate(of: OpaquePointer(session))
+  }
 
   // MARK: Connecting
 
-  /// Starts TCP to `endpoint` without waiting for it. Resolves the name, which blocks.
-  /// `bindAddress` chooses the address family.
+  /// The library takes none below it but 0.
+  static let keepAliveMin = Duration.seconds(5)
+
+  /// Starts TCP to `endpoint` without waiting for it, or connects to a Unix socket. Resolves the
+  /// name, which blocks. `bindAddress` chooses the address family.
   func startConnection(
     _ endpoint: BrokerEndpoint, options: ConnectionOptions, bindAddress: String?
   ) -> LibraryResult {
-    // The library sends PINGREQ by whole seconds and takes no keepalive below 5 but 0.
+    // The library sends PINGREQ by whole seconds.
     let seconds = options.keepAlive.components.seconds
-    let keepAlive = seconds == 0 ? 0 : Int32(min(max(seconds, 5), 65_535))
+    let keepAlive =
+      seconds == 0 ? 0 : Int32(min(max(seconds, Self.keepAliveMin.components.seconds), 65_535))
     if options.protocolVersion == .v5 {
       // Only the blocking connect takes properties. It stores them, then looks at the host: without
       // one it stops there (MOSQ_ERR_INVAL), and the asynchronous connect uses what was stored
@@ -126,12 +147,14 @@ final class LibraryHandle {
   // MARK: The external loop
 
   /// One `mosquitto_loop_read`: about one packet. May queue PUBACKs; never writes MQTT.
-  func loopRead() -> LibraryResult { unsafe perform { unsafe mosquitto_loop_read($0, 1) } }
+  func loopRead() -> LibraryResult {
+    unsafe perform { unsafe penstock_mosquitto_loop_read($0, 1) }
+  }
 
   /// Writes the whole queue or up to EAGAIN. There is no partial flush. `isCorked` gathers the
   /// packets into full segments: PUBACKs have 4 bytes each and one send(2) each.
   func loopWrite(isCorked: Bool) -> LibraryResult {
-    let corked = isCorked ? socket : nil
+    let corked = isCorked && !isUnixSocket ? socket : nil
     if let corked { LibraryHandle.setCork(corked, 1) }
     let result = unsafe perform { unsafe mosquitto_loop_write($0, 1) }
     if isCorked { Failpoint.flushBeforeUncork.reach() }
@@ -176,12 +199,15 @@ final class LibraryHandle {
     return LibraryResult(code: result, systemCode: errno)
   }
 
-  func subscribe(_ filters: [String], quality: QualityOfService, options: Int32, mid: inout Int32)
-    -> LibraryResult
-  {
-    unsafe withTerminated(filters) { pointers in
+  func subscribe(
+    _ filters: [String], quality: QualityOfService, options: Int32, identifier: UInt32?,
+    mid: inout Int32
+  ) -> LibraryResult {
+    var properties = unsafe LibraryProperties.makeSubscribe(identifier: identifier)
+    defer { unsafe mosquitto_property_free_all(&properties) }
+    return unsafe withTerminated(filters) { pointers in
       unsafe mosquitto_subscribe_multiple(
-        raw, &mid, Int32(filters.count), pointers, Int32(quality.rawValue), options, nil)
+        raw, &mid, Int32(filters.count), pointers, Int32(quality.rawValue), options, properties)
     }
   }
 
@@ -220,8 +246,11 @@ final class LibraryHandle {
     return LibraryResult(code: code, systemCode: errno)
   }
 
-  /// Queues DISCONNECT with reason 0, which keeps the session as CONNECT asked.
-  func disconnect() -> LibraryResult {
-    unsafe perform { unsafe mosquitto_disconnect_v5($0, 0, nil) }
+  /// Queues DISCONNECT with reason 0, which keeps the session as CONNECT asked, or ends it (MQTT 5
+  /// only).
+  func disconnect(endsSession: Bool) -> LibraryResult {
+    var list = unsafe endsSession ? LibraryProperties.makeSessionEnd() : nil
+    defer { unsafe mosquitto_property_free_all(&list) }
+    return unsafe perform { unsafe mosquitto_disconnect_v5($0, 0, list) }
   }
 }

@@ -9,9 +9,12 @@ import Glibc
 enum LibraryProperties {
   // Identifiers of MQTT 5.0, section 2.2.2.2, that are read or written here by number.
   private static let sessionExpiry: Int32 = 0x11
+  private static let serverKeepAlive: Int32 = 0x13
   private static let receiveMaximum: Int32 = 0x21
   private static let maximumQualityOfService: Int32 = 0x24
   private static let maximumPacketSize: Int32 = 0x27
+  private static let subscriptionIdentifier: Int32 = 0x0B
+  private static let subscriptionIdentifierAvailable: Int32 = 0x29
 
   /// The properties of our CONNECT. The caller frees the list (`mosquitto_property_free_all`).
   static func makeConnect(_ options: ConnectionOptions) -> OpaquePointer? {
@@ -21,6 +24,14 @@ enum LibraryProperties {
     if let limit = options.maximumPacketByteCount {
       unsafe mosquitto_property_add_int32(&list, maximumPacketSize, limit)
     }
+    return unsafe list
+  }
+
+  /// The properties of a DISCONNECT after which the broker forgets the session. The caller frees
+  /// the list.
+  static func makeSessionEnd() -> OpaquePointer? {
+    var list: OpaquePointer? = nil
+    unsafe mosquitto_property_add_int32(&list, sessionExpiry, 0)
     return unsafe list
   }
 
@@ -107,6 +118,27 @@ enum LibraryProperties {
     }
   }
 
+  /// The properties of a SUBSCRIBE. The caller frees the list; nil without an identifier.
+  static func makeSubscribe(identifier: UInt32?) -> OpaquePointer? {
+    guard let identifier else { return nil }
+    var list: OpaquePointer? = nil
+    unsafe mosquitto_property_add_varint(&list, subscriptionIdentifier, identifier)
+    return unsafe list
+  }
+
+  /// The subscription identifier of a received PUBLISH that has exactly one; else 0.
+  static func onlySubscription(_ list: OpaquePointer?) -> UInt32 {
+    guard let list = unsafe list else { return 0 }
+    var value: UInt32 = 0
+    guard
+      let first = unsafe mosquitto_property_read_varint(
+        list, subscriptionIdentifier, &value, false)
+    else { return 0 }
+    var other: UInt32 = 0
+    let second = unsafe mosquitto_property_read_varint(first, subscriptionIdentifier, &other, true)
+    return unsafe second == nil ? value : 0
+  }
+
   private static func appendText(
     _ property: OpaquePointer, _ identifier: MQTTPropertyIdentifier, to bytes: inout [UInt8]
   ) {
@@ -166,6 +198,8 @@ enum LibraryProperties {
     var result = ConnectAcknowledgement(
       reason: version == .v5 ? ReasonCode(rawValue: byte) : ReasonCode(connectReturnCode: byte),
       sessionPresent: flags & 1 != 0)
+    // Absent means available (MQTT 5.0, section 3.2.2.3.12).
+    result.hasSubscriptionIdentifiers = version == .v5
     guard version == .v5, unsafe properties != nil else { return result }
     var short: UInt16 = 0
     var long: UInt32 = 0
@@ -173,11 +207,19 @@ enum LibraryProperties {
     if unsafe mosquitto_property_read_int16(properties, receiveMaximum, &short, false) != nil {
       result.receiveMaximum = short
     }
+    if unsafe mosquitto_property_read_int16(properties, serverKeepAlive, &short, false) != nil {
+      result.keepAlive = .seconds(Int64(short))
+    }
     if unsafe mosquitto_property_read_int32(properties, maximumPacketSize, &long, false) != nil {
       result.maximumPacketByteCount = long
     }
     if unsafe mosquitto_property_read_int32(properties, sessionExpiry, &long, false) != nil {
       result.sessionExpiry = .seconds(Int64(long))
+    }
+    if unsafe mosquitto_property_read_byte(
+      properties, subscriptionIdentifierAvailable, &small, false) != nil
+    {
+      result.hasSubscriptionIdentifiers = small != 0
     }
     if unsafe mosquitto_property_read_byte(
       properties, maximumQualityOfService, &small, false) != nil

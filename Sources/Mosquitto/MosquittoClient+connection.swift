@@ -12,7 +12,7 @@ extension MosquittoClient {
   func openTransport(
     to endpoint: BrokerEndpoint, until deadline: MonotonicTime
   ) throws(MosquittoError) -> LibraryHandle {
-    guard !SocketWait.isAddress(endpoint.host) else {
+    guard !endpoint.isUnixSocket, !SocketWait.isAddress(endpoint.host) else {
       return try open(endpoint, bindAddress: nil, until: deadline)
     }
     let half = Clock.monotonic() + .nanoseconds(options.connectTimeout.nanoseconds / 2)
@@ -48,13 +48,14 @@ extension MosquittoClient {
 
   private func makeHandle(for endpoint: BrokerEndpoint) throws(MosquittoError) -> LibraryHandle {
     let handle = LibraryHandle(
-      clientID: options.clientID, cleanStart: options.cleanStart, context: context)
+      clientID: options.clientID, cleanStart: options.cleanStart,
+      isUnixSocket: endpoint.isUnixSocket, context: context)
     guard let handle else {
       throw MosquittoError(
         .invalidOptions, endpoint: endpoint,
         detail: "libmosquitto refuses the client id “\(options.clientID)”")
     }
-    try check(handle.setOptions(options), "options", endpoint)
+    try check(handle.setOptions(options, for: endpoint), "options", endpoint)
     if let username = options.username {
       let password = try readPassword(endpoint)
       try check(
@@ -65,11 +66,16 @@ extension MosquittoClient {
     }
     if endpoint.usesTLS {
       let tls = options.tls ?? TLSOptions()
-      for path in [tls.authorityFile, tls.certificateFile, tls.keyFile].compactMap(\.self) {
-        try checkReadable(path, endpoint)
+      for path in tls.files { try checkReadable(path, endpoint) }
+      let made: TLSContext
+      do throws(TLSContext.Failure) {
+        made = try TLSContext(tls, host: endpoint.host)
+      } catch {
+        throw MosquittoError(.invalidOptions, endpoint: endpoint, detail: error.reason)
       }
-      try check(handle.setTLS(tls), "TLS options", endpoint)
+      try check(handle.setTLS(made), "TLS options", endpoint)
     }
+    if let will = options.will { try check(handle.setWill(will), "will", endpoint) }
     return handle
   }
 
@@ -154,6 +160,7 @@ extension MosquittoClient {
     let kind: MosquittoError.Code =
       switch code {
       case ECONNREFUSED: .portClosed
+      case ENOENT where endpoint?.isUnixSocket == true: .portClosed
       case ETIMEDOUT: .timedOut
       // With TLS the library writes as soon as TCP stands; what takes it badly is no TLS server.
       case ECONNRESET, EPIPE, ENOTCONN: endpoint?.usesTLS == true ? .tlsFailed : .unreachable
@@ -176,7 +183,8 @@ extension MosquittoClient {
         .disconnectedByBroker, number: result.code, reason: reason, endpoint: endpoint,
         detail: "the broker ended the connection: \(reason)")
     }
-    let cause = context.complaint.isEmpty ? result.text : "\(result.text) (\(context.complaint))"
+    var cause = context.complaint.isEmpty ? result.text : "\(result.text) (\(context.complaint))"
+    if let reason = handle?.verificationFailure { cause += ": \(reason)" }
     // While TLS is being agreed on, the library reports a bad peer as a system error or a loss.
     let isHandshake = endpoint?.usesTLS == true && !context.isAccepted
     let isLoss = result.isSystemFailure || result.errorCode == .connectionLost

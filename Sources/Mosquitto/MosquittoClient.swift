@@ -31,6 +31,10 @@ package import GatewayCore
 package import Logging
 import Platform
 
+/// Hears of the certificate that ends first of those a server was verified by. On the thread of the
+/// connection, inside a read; must not block.
+package typealias ServerVerified = @Sendable (Certificate) -> Void
+
 /// One connection to a broker. One owner thread; not Sendable. Letting it go closes the connection
 /// without sending anything: held PUBACKs never leave, the broker keeps the session.
 package struct MosquittoClient<Handler: MosquittoHandler>: ~Copyable {
@@ -45,18 +49,24 @@ package struct MosquittoClient<Handler: MosquittoHandler>: ~Copyable {
   /// When TCP, TLS and CONNACK must be done.
   var acceptanceDeadline: MonotonicTime?
   var isDisconnecting = false
+  private let onVerified: ServerVerified?
+  private var isVerificationTold = false
   /// Packets queued since the last flush, about: whether corking pays.
   private var queuedPacketCount = 0
   /// The library's "want write" stays on after OpenSSL wanted to write while reading, although the
   /// queue is empty; only a later write clears it. Without this the owner would spin in poll.
   private var isWriteFlagStale = false
 
-  /// The handler is retained as long as the client lives.
-  package init(options: ConnectionOptions, handler: Handler, logger: Logger) {
+  /// The handler is retained as long as the client lives. `onVerified` hears once for each TLS
+  /// connection that was accepted by which certificate the server was verified.
+  package init(
+    options: ConnectionOptions, handler: Handler, logger: Logger, onVerified: ServerVerified? = nil
+  ) {
     precondition(!options.endpoints.isEmpty, "a connection needs an endpoint")
     self.options = options
     self.context = HandlerContext(handler)
     self.logger = logger
+    self.onVerified = onVerified
   }
 
   /// For poll. nil when there is no connection; look after every call.
@@ -85,6 +95,7 @@ package struct MosquittoClient<Handler: MosquittoHandler>: ~Copyable {
     handle = nil
     self.endpoint = endpoint
     isDisconnecting = false
+    isVerificationTold = false
     queuedPacketCount = 1
     isWriteFlagStale = false
     let deadline = Clock.monotonic() + options.connectTimeout
@@ -133,6 +144,7 @@ package struct MosquittoClient<Handler: MosquittoHandler>: ~Copyable {
     let before = context.eventCount
     let result = handle.loopRead()
     try settle(result)
+    if context.isAccepted, !isVerificationTold { tellVerification() }
     if context.eventCount != before { return true }
     guard context.isAccepted else {
       // In a TLS handshake the library takes a closed socket for one that is not ready.
@@ -140,6 +152,12 @@ package struct MosquittoClient<Handler: MosquittoHandler>: ~Copyable {
       return false
     }
     return !result.isWouldBlock
+  }
+
+  private mutating func tellVerification() {
+    isVerificationTold = true
+    guard let onVerified, let certificate = handle?.serverCertificate else { return }
+    onVerified(certificate)
   }
 
   // MARK: Writing
@@ -170,9 +188,20 @@ package struct MosquittoClient<Handler: MosquittoHandler>: ~Copyable {
   }
 
   /// Keepalive, and the deadline for CONNACK. Once a second. Queues only.
+  ///
+  /// A peer that has been silent for 1.5 × keepalive, less the second between two calls, is dead:
+  /// the library has asked it after one keepalive, and itself waits for another one.
   package mutating func misc() throws(MosquittoError) {
     guard let handle else { throw notConnected() }
     isWriteFlagStale = false
+    if let silenceMax, let socket = handle.socket, context.isAccepted,
+      SocketQueue.silence(of: socket) > silenceMax
+    {
+      try end(
+        with: MosquittoError(
+          .keepAliveExpired, endpoint: endpoint,
+          detail: "the broker has been silent for more than \(silenceMax), pings included"))
+    }
     if let deadline = acceptanceDeadline {
       if context.isAccepted {
         acceptanceDeadline = nil
@@ -186,14 +215,25 @@ package struct MosquittoClient<Handler: MosquittoHandler>: ~Copyable {
     try settle(handle.loopMisc())
   }
 
+  /// Nil without a keepalive. A broker may demand another one than ours, but the library may not
+  /// heed it: the longer one counts.
+  private var silenceMax: Duration? {
+    guard options.keepAlive > .zero else { return nil }
+    let keepAlive = max(
+      options.keepAlive, LibraryHandle.keepAliveMin, context.serverKeepAlive ?? .zero)
+    return .nanoseconds(keepAlive.nanoseconds * 3 / 2) - .seconds(1)
+  }
+
   // MARK: Packets (queued; `flush` sends them)
 
   /// Queues SUBSCRIBE and returns its mid. Over MQTT 5 with retain-as-published and retain-handling
   /// 1 (retained messages only for a new subscription). Only while nothing is held. QoS 2 is
   /// refused: the library keeps its payloads in memory between PUBREC and PUBREL, where a crash
   /// loses them.
+  /// - Parameter identifier: comes back with each message for these filters. MQTT 5 only, and only
+  ///   where the broker has them (`ConnectAcknowledgement.hasSubscriptionIdentifiers`).
   package mutating func subscribe(
-    _ filters: [String], quality: QualityOfService = .atLeastOnce
+    _ filters: [String], quality: QualityOfService = .atLeastOnce, identifier: UInt32? = nil
   ) throws(MosquittoError) -> Int32 {
     precondition(quality != .exactlyOnce, "QoS 2 is never subscribed")
     let retainAsPublished: Int32 = 0x08
@@ -202,7 +242,7 @@ package struct MosquittoClient<Handler: MosquittoHandler>: ~Copyable {
     return try queue(filters) { handle, mid in
       handle.subscribe(
         filters, quality: quality, options: isV5 ? retainAsPublished | sendRetainedIfNew : 0,
-        mid: &mid)
+        identifier: isV5 ? identifier : nil, mid: &mid)
     }
   }
 
@@ -270,11 +310,20 @@ package struct MosquittoClient<Handler: MosquittoHandler>: ~Copyable {
 
   /// Sends DISCONNECT (reason 0: the broker keeps the session as CONNECT asked). Only while nothing
   /// is held. Usually the connection is gone when it returns; else `flush` once writable.
-  package mutating func disconnect() throws(MosquittoError) {
+  package mutating func disconnect() throws(MosquittoError) { try disconnect(endsSession: false) }
+
+  /// As `disconnect`, with a session expiry of 0: the broker forgets the session and what waits in
+  /// it. Over MQTT 3.1.1 a session ends only by another connection with `cleanStart`: there this is
+  /// `disconnect`.
+  package mutating func disconnectEndingSession() throws(MosquittoError) {
+    try disconnect(endsSession: options.protocolVersion == .v5)
+  }
+
+  private mutating func disconnect(endsSession: Bool) throws(MosquittoError) {
     precondition(context.heldAcknowledgements == 0, "a DISCONNECT would send held PUBACKs first")
     guard let handle else { return }
     isDisconnecting = true
-    let result = handle.disconnect()
+    let result = handle.disconnect(endsSession: endsSession)
     isWriteFlagStale = false
     try settle(result)
     try flush()

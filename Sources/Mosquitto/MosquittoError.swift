@@ -43,6 +43,10 @@ package struct MosquittoError: Error, Sendable, Hashable, CustomStringConvertibl
   /// What happened, from the library, the system or OpenSSL.
   package let detail: String
 
+  /// Whether the other side has ended a connection, in order or not, so that it has perhaps ended
+  /// all of them.
+  package var isEndByPeer: Bool { code == .connectionLost || code == .disconnectedByBroker }
+
   package init(
     _ code: Code, number: Int32 = 0, systemCode: Int32 = 0, reason: ReasonCode? = nil,
     endpoint: BrokerEndpoint?, detail: String
@@ -75,7 +79,10 @@ package struct MosquittoError: Error, Sendable, Hashable, CustomStringConvertibl
     case .invalidOptions: "Check the connection's options in the configuration."
     case .unreadableFile: "Check that the file exists and that this user may read it."
     case .nameNotResolved: "Check the host name and the machine's DNS."
-    case .portClosed: "Check that the broker runs and that the port is right."
+    case .portClosed:
+      endpoint?.isUnixSocket == true
+        ? "Check that the broker runs and that the path is right."
+        : "Check that the broker runs and that the port is right."
     case .unreachable: "Check the address, the network and the firewall."
     case .timedOut:
       "Check the firewall, and that this port speaks \(endpoint?.usesTLS == true ? "TLS" : "MQTT")."

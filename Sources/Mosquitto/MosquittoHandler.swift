@@ -13,6 +13,11 @@ package struct ConnectAcknowledgement: Sendable, Hashable {
   package var maximumQualityOfService: QualityOfService = .exactlyOnce
   /// How long the broker keeps the session when that is not what we asked for.
   package var sessionExpiry: Duration?
+  /// Whether a SUBSCRIBE may carry an identifier, by which each copy of a message tells its filter.
+  /// MQTT 5 only.
+  package var hasSubscriptionIdentifiers = false
+  /// The keepalive that the broker demands instead of ours.
+  package var keepAlive: Duration?
 
   package init(reason: ReasonCode, sessionPresent: Bool) {
     self.reason = reason
@@ -28,6 +33,19 @@ package struct MessageHeader: Sendable, Hashable {
   package let qualityOfService: QualityOfService
   /// As published (retain-as-published) over MQTT 5.
   package let isRetained: Bool
+  /// The identifier of the one subscription that this is the copy for; 0 when there is none, or
+  /// when the broker sends one copy for several.
+  package var subscriptionIdentifier: UInt32 = 0
+
+  package init(
+    mid: Int32, qualityOfService: QualityOfService, isRetained: Bool,
+    subscriptionIdentifier: UInt32 = 0
+  ) {
+    self.mid = mid
+    self.qualityOfService = qualityOfService
+    self.isRetained = isRetained
+    self.subscriptionIdentifier = subscriptionIdentifier
+  }
 }
 
 /// Receives what a connection brings. Every method runs on the owner's thread, inside a call of

@@ -25,6 +25,16 @@ package enum Clock {
     return answer >= 0 && answer != TIME_ERROR && state.status & STA_UNSYNC == 0
   }
 
+  /// Seconds that the machine's time zone is east of UTC at `wall`, daylight saving included: what
+  /// /etc/localtime, or the variable TZ, says now. Not for hot paths.
+  package static func utcOffset(at wall: WallTime) -> Int {
+    tzset()
+    var seconds = time_t(wall.nanoseconds / 1_000_000_000)
+    var parts = unsafe tm()
+    guard unsafe localtime_r(&seconds, &parts) != nil else { return 0 }
+    return unsafe Int(parts.tm_gmtoff)
+  }
+
   private static func read(_ clock: clockid_t) -> Int64 {
     var time = timespec()
     let code = unsafe clock_gettime(clock, &time)

@@ -82,6 +82,11 @@ package enum File {
     if isSynced { try syncDirectory(of: path) }
   }
 
+  /// Makes a directory for this user alone; one that is there is fine.
+  package static func makeDirectory(_ path: String) throws(SystemError) {
+    if unsafe mkdir(path, 0o700) != 0 && errno != EEXIST { throw SystemError("mkdir \(path)") }
+  }
+
   /// Removes a name; one that is not there is fine.
   package static func remove(_ path: String) throws(SystemError) {
     if unsafe unlink(path) != 0 && errno != ENOENT { throw SystemError("unlink \(path)") }

@@ -4,6 +4,7 @@ import Glibc
 package struct FileStatus: Hashable, Sendable {
   package var isRegularFile: Bool
   package var isDirectory: Bool
+  package var isSocket: Bool
   /// The twelve permission bits: `0o640` and the like.
   package var permissions: UInt32
   package var byteCount: Int
@@ -18,6 +19,7 @@ package struct FileStatus: Hashable, Sendable {
     guard unsafe stat(path, &status) == 0 else { throw SystemError("stat \(path)") }
     isRegularFile = status.st_mode & S_IFMT == S_IFREG
     isDirectory = status.st_mode & S_IFMT == S_IFDIR
+    isSocket = status.st_mode & S_IFMT == S_IFSOCK
     permissions = UInt32(status.st_mode & 0o7777)
     byteCount = Int(status.st_size)
     device = UInt64(status.st_dev)

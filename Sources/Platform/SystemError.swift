@@ -16,8 +16,22 @@ package struct SystemError: Error, Hashable, Sendable, CustomStringConvertible {
     return unsafe String(cString: text)
   }
 
+  package var isMissingFile: Bool { code == ENOENT }
+
   /// The reader of a pipe or socket went away.
   package var isBrokenPipe: Bool { code == EPIPE }
+
+  /// Somebody listens there already.
+  package var isAddressInUse: Bool { code == EADDRINUSE }
+
+  /// No such name, or a name that a dead process left behind.
+  package var isNobodyThere: Bool { code == ENOENT || code == ECONNREFUSED }
+
+  package var isNotPermitted: Bool { code == EACCES || code == EPERM }
+
+  package static let connectionReset = ECONNRESET
+  package static let messageTooLong = EMSGSIZE
+  package static let timedOut = ETIMEDOUT
 
   package var description: String { "\(operation): \(reason) (errno \(code))" }
 }

@@ -10,6 +10,8 @@ package enum TerminationSignal {
   /// Set once, before the handlers are installed; the handlers only read it.
   private static let raised = Mutex<WakeUp?>(nil)
   private static let signals = [SIGINT, SIGTERM]
+  /// What tells another process to end in order.
+  package static let number = SIGTERM
   private static let pollDescriptor = Atomic<Int32>(-1)
 
   /// Runs `body` once, on a thread of its own, after the first SIGINT or SIGTERM from now on. At

@@ -64,4 +64,39 @@ package enum Poll {
       socketWritable: descriptors.1.revents & Int16(POLLOUT) != 0,
       wokenUp: descriptors.0.revents != 0)
   }
+
+  /// One of several sockets that a thread waits for.
+  package struct Interest: Sendable {
+    package var descriptor: Int32
+    package var forReading: Bool
+    package var forWriting: Bool
+    /// Data, room, a hang-up or an error wait: try it to learn which.
+    package fileprivate(set) var isReady = false
+
+    package init(_ descriptor: Int32, forReading: Bool = true, forWriting: Bool = false) {
+      self.descriptor = descriptor
+      self.forReading = forReading
+      self.forWriting = forWriting
+    }
+  }
+
+  /// As above, over any number of sockets; says in each whether it is ready.
+  /// - Returns: whether `wakeUp` was signalled.
+  package static func wait(
+    _ interests: inout [Interest], wakeUp: WakeUp, timeout: Duration
+  ) -> Bool {
+    var descriptors = interests.map { interest in
+      let events = (interest.forReading ? POLLIN : 0) | (interest.forWriting ? POLLOUT : 0)
+      return pollfd(fd: interest.descriptor, events: Int16(events), revents: 0)
+    }
+    descriptors.append(pollfd(fd: wakeUp.pollDescriptor, events: Int16(POLLIN), revents: 0))
+    let nanoseconds = max(timeout.nanoseconds, 0)
+    var limit = timespec(
+      tv_sec: Int(nanoseconds / 1_000_000_000), tv_nsec: Int(nanoseconds % 1_000_000_000))
+    let count = unsafe ppoll(&descriptors, nfds_t(descriptors.count), &limit, nil)
+    for index in interests.indices {
+      interests[index].isReady = count > 0 && descriptors[index].revents != 0
+    }
+    return count > 0 && descriptors[interests.count].revents != 0
+  }
 }

@@ -76,6 +76,9 @@ struct ElapsedTime: Sendable, Equatable {
   /// Whether the next synchronised moment of this boot will add the time off.
   var awaitsSynchronisation: Bool { anchor.map { isEarlier($0) } ?? false }
 
+  /// Whether the wall clock has been synchronised in this boot.
+  var isSynchronised: Bool { boot != .unknown && anchor?.bootID == boot }
+
   func now(powered: MonotonicTime) -> Int64 { powered.nanoseconds &+ offset }
 
   /// The wall clock is synchronised and reads `wall`.

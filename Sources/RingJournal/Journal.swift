@@ -69,7 +69,7 @@ struct JournalOpening {
       capacity: ByteCount(identity.capacity), spacing: environment.spacing)
     let counted = blocks.superblock?.nextSequence ?? 0
     var refusedCount: UInt64 = 0
-    let (scan, plan, cursors) = try scanned(blocks, layout: layout) { record, bytes in
+    let (scan, plan, cursors, lineage) = try scanned(blocks, layout: layout) { record, bytes in
       // Refused since the last superblock: it does not know of them.
       if case .tombstone = record.kind, record.sequence.rawValue >= counted {
         refusedCount += record.sequences.count
@@ -84,7 +84,7 @@ struct JournalOpening {
     let access = JournalAccess(
       path: path, identity: identity, layout: layout, environment: environment,
       groupByteCountMax: max(groupMax, scan.groupByteCountMax), dropReason: options.dropReason)
-    let state = try makeState(access, plan, scan, cursors, blocks.superblock)
+    let state = try makeState(access, plan, scan, cursors, blocks.superblock, lineage)
     if refusedCount > 0 { state.count(refusedCount, lostTo: .quota) }
     countLosses(plan, in: state)
     var writer = makeWriter(
@@ -102,7 +102,8 @@ struct JournalOpening {
     let from = state.takenFloor + 1
     func count(_ first: UInt64, _ last: UInt64, _ reason: GapReason) {
       guard max(first, from) <= last else { return }
-      state.countLost(SequenceRange(Sequence(max(first, from)), Sequence(last)), reason)
+      state.countLostToRequired(
+        SequenceRange(Sequence(max(first, from)), Sequence(last)), reason)
     }
     var next = from
     while next < plan.oldestKept {

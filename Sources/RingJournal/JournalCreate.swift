@@ -48,7 +48,8 @@ enum JournalCreate {
     let ownPrefix = baseName(of: path) + "."
     let otherPrefixes = names.filter { $0.hasSuffix(".journal") }.map { $0.dropLast(7) }
     let isCompanion = otherPrefixes.contains { ownPrefix.hasPrefix($0) }
-    for name in names where name != "lost+found" && name != "quarantine" {
+    let noRoute = ["lost+found", "quarantine", "links", DataDirectory.controlSocketName]
+    for name in names where !noRoute.contains(name) {
       if name.hasPrefix(ownPrefix) {
         throw JournalError(
           .journalMissing,

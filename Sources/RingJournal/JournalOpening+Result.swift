@@ -6,7 +6,7 @@ extension JournalOpening {
   func scanned(
     _ blocks: ControlBlocks, layout: JournalLayout,
     recovered: (JournalRecord, Span<UInt8>) -> Void
-  ) throws(JournalError) -> (ScanResult, RecoveryPlan, CursorTable) {
+  ) throws(JournalError) -> (ScanResult, RecoveryPlan, CursorTable, EpochLineage) {
     let file: any DiskFile
     do throws(SystemError) {
       file = try environment.disk.open(path, .scan)
@@ -15,13 +15,20 @@ extension JournalOpening {
     }
     var scan = RecoveryScan(
       file: file, blocks: blocks, layout: layout, environment: environment)
-    scan.run(recovered)
+    var lineage = EpochLineage()
+    scan.run { record, bytes in
+      lineage.note(record.epoch, record.sequences.last)
+      recovered(record, bytes)
+    }
     let cursors = CursorTable(
       sinks: options.sinks, blocks: blocks, newest: scan.result.newestHeader)
     let plan = planRecovery(
       scan.result, blocks: blocks, floor: cursors.floor, layout: layout)
-    scan.visitRest(of: plan.kept, recovered)
-    return (scan.result, plan, cursors)
+    scan.visitRest(of: plan.kept) { record, bytes in
+      lineage.note(record.epoch, record.sequences.last)
+      recovered(record, bytes)
+    }
+    return (scan.result, plan, cursors, lineage)
   }
 
   mutating func describe(
@@ -72,23 +79,27 @@ extension JournalOpening {
 
   func makeState(
     _ access: JournalAccess, _ plan: RecoveryPlan, _ scan: ScanResult, _ cursors: CursorTable,
-    _ superblock: Superblock?
+    _ superblock: Superblock?, _ lineage: EpochLineage
   ) throws(JournalError) -> JournalState {
     do throws(SystemError) {
       var sinks: [SinkState] = []
       for row in cursors.rows {
+        var intervals = row.intervals
+        intervals.clamp(through: Sequence(plan.committed))
+        let cursor = intervals.absorb(through: Sequence(cursors.cursor(row, plan)))
         sinks.append(
           SinkState(
-            name: row.sink.name, isRequired: row.sink.required,
-            acknowledged: cursors.cursor(row, plan),
+            name: row.sink.name, isRequired: row.sink.required, acknowledged: cursor.rawValue,
+            intervals: intervals,
             skippedThrough: min(row.skippedThrough, plan.committed), wakeUp: try WakeUp()))
       }
       return JournalState(
-        access: access, epoch: .random(environment.random),
+        access: access, epoch: .random(environment.random), lineage: lineage,
         index: GroupIndex(plan.kept, countMax: access.layout.dataBlockCount),
         committed: plan.committed, oldestKept: plan.oldestKept, head: plan.head, sinks: sinks,
         before: superblock ?? Superblock(headOffset: plan.head, highWater: plan.head),
         writerWakeUp: try WakeUp(), expireAfter: options.expireAfter,
+        keepsExpired: options.keepsExpired,
         elapsedTime: ElapsedTime(
           newest: scan.newest, superblock: superblock, environment: environment),
         bootClocks: scan.bootClocks)
@@ -127,7 +138,8 @@ extension JournalOpening {
       superblock: superblock, slotBuffer: AlignedBuffer(count: Block.byteCount),
       slotToWrite: blocks.slot.map { 1 - $0 } ?? 0,
       durable: JournalWriter.DurableCursors(
-        acknowledged: nothing, oldestKept: 0, written: nothing))
+        acknowledged: nothing, oldestKept: 0, written: nothing, intervals: nothing,
+        writtenIntervals: nothing))
   }
 }
 

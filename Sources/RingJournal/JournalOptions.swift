@@ -40,6 +40,9 @@ package struct JournalOptions: Sendable, Hashable {
   package var commitByteCountMax: ByteCount = .mebibytes(1)
   /// Age (of elapsed time) after which a record is no longer delivered, and its space may go.
   package var expireAfter: Duration?
+  /// What has expired keeps its space until the sinks have passed it, which look after it (commands
+  /// become dead letters); only `drop-oldest` may take it from them.
+  package var keepsExpired = false
   /// At least one, at most `Limits.sinksPerRouteMax`, names distinct.
   package var sinks: [JournalSink]
   /// Stored in the file; opening it for another gateway or route is refused.

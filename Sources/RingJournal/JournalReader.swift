@@ -11,10 +11,14 @@ import Synchronization
 package struct JournalReader: ~Copyable, Sendable {
   /// The next sequence to read.
   package private(set) var position: Sequence
+  /// Nothing beyond is read: a reader that has come so far has caught up. Nil: all there is.
+  package var limit: Sequence?
 
   private let state: JournalState
   /// Nil: reads for nobody, and what it misses is nobody's loss.
   private let sink: Int?
+  /// Whether it tells how far the sink holds records in memory. Only one reader of a sink does.
+  private var saysTaken: Bool
   private let skippedThrough: Sequence
   private let file: any DiskFile
   private var buffer: AlignedBuffer
@@ -38,12 +42,16 @@ package struct JournalReader: ~Copyable, Sendable {
   /// index is asked anew, so only a writer that laps the reader can use these up.
   private static let attemptsMax = 8
 
-  /// - Parameter skippedThrough: up to here the operator gave up what was not delivered.
+  /// - Parameters:
+  ///   - skippedThrough: up to here the operator gave up what was not delivered.
+  ///   - isBeside: another reader of the sink says how far the sink holds records.
   init(
-    state: JournalState, sink: Int?, position: Sequence, skippedThrough: UInt64
+    state: JournalState, sink: Int?, position: Sequence, skippedThrough: UInt64,
+    isBeside: Bool = false
   ) throws(JournalError) {
     self.skippedThrough = Sequence(skippedThrough)
     self.sink = sink
+    saysTaken = sink != nil && !isBeside
     self.state = state
     self.position = position
     let access = state.access
@@ -56,6 +64,13 @@ package struct JournalReader: ~Copyable, Sendable {
     buffer = AlignedBuffer(
       count: max(Block.roundUp(access.groupByteCountMax), JournalReader.readAheadByteCount)
         + Block.byteCount)
+  }
+
+  /// From now on this is the sink's first reader, and says how far the sink holds records; or it is
+  /// one beside it.
+  package mutating func setBeside(_ isBeside: Bool) {
+    saysTaken = sink != nil && !isBeside
+    publishTaken(through: position.previous.rawValue)
   }
 
   /// What has expired as of now.
@@ -87,7 +102,7 @@ package struct JournalReader: ~Copyable, Sendable {
     defer { publishTaken(through: position.previous.rawValue) }
     var attempts = 0
     while true {
-      let committed = state.committed
+      let committed = min(state.committed, limit ?? Sequence(.max))
       guard position <= committed else { return .caughtUp }
       // Before the ring's own losses: these were counted when the operator gave them up.
       if position <= skippedThrough {
@@ -124,19 +139,25 @@ package struct JournalReader: ~Copyable, Sendable {
   }
 
   private mutating func corruptGap(through last: Sequence) -> ReadOutcome {
-    state.countLost(SequenceRange(position, last), .corrupt)
+    countMissed(SequenceRange(position, last), .corrupt)
     return gap(through: last, .corrupt)
   }
 
   /// What the ring gave up. The writer has counted what this sink did not hold then.
   private mutating func givenUpGap(through last: Sequence) -> ReadOutcome {
     let given = state.givenUp(SequenceRange(position, last))
-    if let sink, state.sinks[sink].isRequired { state.countLost(given.range, given.reason) }
+    if let sink, state.sinks[sink].isRequired { countMissed(given.range, given.reason) }
     return gap(through: given.range.last, given.reason)
   }
 
+  /// What the sink had accepted before is not lost when it is read once more and is gone.
+  private func countMissed(_ range: SequenceRange, _ reason: GapReason) {
+    guard let sink else { return state.countLost(range, reason) }
+    for part in state.unaccepted(range, by: sink) { state.countLost(part, reason) }
+  }
+
   private func publishTaken(through sequence: UInt64) {
-    guard let sink else { return }
+    guard let sink, saysTaken else { return }
     state.sinks[sink].taken.store(sequence, ordering: .sequentiallyConsistent)
   }
 
@@ -264,7 +285,8 @@ package struct JournalReader: ~Copyable, Sendable {
           let taken = header.sequenceCount(bytes, at: current.nextOffset),
           current.nextSequence + (taken - 1) <= current.header.last
         else { return .malformed }
-        let lastTaken = current.nextSequence + (taken - 1)
+        // A tombstone may reach beyond the limit.
+        let lastTaken = min(current.nextSequence + (taken - 1), last)
         if lastTaken >= position {
           let record = JournalRecord(
             header, sequences: max(current.nextSequence, position)...lastTaken,

@@ -83,6 +83,7 @@ package struct JournalRecord: Sendable {
   package let byteCount: Int
   /// When the commit was made, comparable with this boot's monotonic clock; nil from another boot.
   package let committedAt: MonotonicTime?
+  package var isOfThisBoot: Bool { committedAt != nil }
 
   init(
     _ header: RecordHeader, sequences: ClosedRange<UInt64>, offset: Int, group: GroupHeader,

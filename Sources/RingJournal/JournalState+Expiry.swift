@@ -6,7 +6,9 @@ extension JournalState {
   package func expiry() -> RecordExpiry {
     // In this order: what is added in between makes a record younger, never older.
     let now = elapsed()
-    return RecordExpiry(now: now, limit: expireAfter, timesOff: timesOff)
+    return RecordExpiry(
+      now: now, limit: expireAfter, timesOff: timesOff,
+      isSynchronised: elapsedTime.withLock { $0.isSynchronised })
   }
 
   /// A sink has accepted the news that these records expired. Counts them as lost, each once,
@@ -44,7 +46,7 @@ extension JournalState {
   /// The last sequence of the oldest groups that have expired, which a full ring may give up; the
   /// newest group is never one of them.
   func expiredFloor() -> UInt64 {
-    guard expireAfter != nil else { return 0 }
+    guard expireAfter != nil, !keepsExpired else { return 0 }
     let expiry = expiry()
     return index.withLock { index in
       var (low, high) = (0, max(index.count - 1, 0))

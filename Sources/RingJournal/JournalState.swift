@@ -6,12 +6,15 @@ import Synchronization
 /// acknowledged cursor per sink. Any thread.
 ///
 /// ## Invariants
-/// 1. `acknowledged ≤ committed`, each monotonic for the life of the file.
+/// 1. `acknowledged ≤ committed`, each monotonic for the life of the file; what a sink has accepted
+///    beyond its cursor only grows, until the cursor has come there.
 /// 2. `committed` is published only after the sync that made it true, and after the index knows it.
 /// 3. `oldestKept` is published before anything below it is overwritten.
 package final class JournalState: Sendable {
   package let identity: JournalIdentity
   package let epoch: Epoch
+  /// Of the epochs before this one, as far as the ring knows.
+  private let lineage: EpochLineage
   /// The ingest thread polls it: signalled when a sink acknowledges.
   package let writerWakeUp: WakeUp
 
@@ -23,6 +26,8 @@ package final class JournalState: Sendable {
   private let headOffset: Atomic<Int>
   /// Age after which a record is no longer delivered; nil: never.
   let expireAfter: Duration?
+  /// A full ring may not give up what has expired.
+  let keepsExpired: Bool
   let elapsedTime: Mutex<ElapsedTime>
   let bootClocks: Mutex<BootClocks>
   let expiryLedger: Mutex<LossLedger>
@@ -33,11 +38,13 @@ package final class JournalState: Sendable {
   let wear: Mutex<JournalWear>
 
   init(
-    access: JournalAccess, epoch: Epoch, index: consuming GroupIndex, committed: UInt64,
+    access: JournalAccess, epoch: Epoch, lineage: EpochLineage = EpochLineage(),
+    index: consuming GroupIndex, committed: UInt64,
     oldestKept: UInt64, head: Int, sinks: [SinkState], before: Superblock, writerWakeUp: WakeUp,
-    expireAfter: Duration?, elapsedTime: ElapsedTime, bootClocks: BootClocks
+    expireAfter: Duration?, keepsExpired: Bool, elapsedTime: ElapsedTime, bootClocks: BootClocks
   ) {
     self.expireAfter = expireAfter
+    self.keepsExpired = keepsExpired
     self.elapsedTime = Mutex(elapsedTime)
     self.bootClocks = Mutex(bootClocks)
     expiryLedger = Mutex(before.expiry)
@@ -46,6 +53,7 @@ package final class JournalState: Sendable {
     losses = Mutex(before.losses)
     identity = JournalIdentity(access.identity)
     self.epoch = epoch
+    self.lineage = lineage
     self.access = access
     self.index = Mutex(index)
     self.sinks = sinks
@@ -65,6 +73,12 @@ package final class JournalState: Sendable {
     Sequence(oldestKeptSequence.load(ordering: .sequentiallyConsistent))
   }
 
+  /// How far the epoch has numbered this journal's records; nil for one that is not of its life, or
+  /// so old that the ring holds nothing of it.
+  package func lastSequence(of epoch: Epoch) -> Sequence? {
+    epoch == self.epoch ? committed : lineage.last(of: epoch).map { min($0, committed) }
+  }
+
   package func acknowledged(_ sink: Int) -> Sequence {
     Sequence(sinks[sink].acknowledged.load(ordering: .acquiring))
   }
@@ -73,19 +87,79 @@ package final class JournalState: Sendable {
   /// value is ignored. Wakes the writer, which makes it durable (at the latest a second later).
   package func acknowledge(_ sink: Int, through: Sequence) {
     precondition(through <= committed, "a sink acknowledges only what was committed")
-    let before = sinks[sink].acknowledged.max(
-      through.rawValue, ordering: .acquiringAndReleasing)
-    if before.oldValue < through.rawValue { writerWakeUp.signal() }
+    let hasMoved = sinks[sink].intervals.withLock { intervals in
+      let count = intervals.ranges.count
+      let through = intervals.absorb(through: through)
+      if intervals.ranges.count != count { sinks[sink].noteNewIntervals() }
+      let before = sinks[sink].acknowledged.max(
+        through.rawValue, ordering: .acquiringAndReleasing)
+      return before.oldValue < through.rawValue
+    }
+    if hasMoved { writerWakeUp.signal() }
+  }
+
+  /// The sink has accepted `range`, which need not begin at its cursor: what does not adjoin it is
+  /// remembered, durable at the latest a second later, and joins the cursor when that comes there.
+  /// False, and nothing is remembered, when there is no place: ask `hasRoom` before sending.
+  package func accept(_ sink: Int, _ range: SequenceRange) -> Bool {
+    precondition(range.last <= committed, "a sink accepts only what was committed")
+    if range.first <= acknowledged(sink).next {
+      acknowledge(sink, through: range.last)
+      return true
+    }
+    let isTaken = sinks[sink].intervals.withLock { intervals in
+      sinks[sink].noteNewIntervals()
+      return intervals.insert(range)
+    }
+    writerWakeUp.signal()
+    return isTaken
+  }
+
+  /// All of it as it was at one moment, and which version of the intervals that was.
+  func acceptance(
+    _ sink: Int
+  ) -> (cursor: UInt64, intervals: AcceptedIntervals, version: UInt64) {
+    let state = sinks[sink]
+    return state.intervals.withLock { intervals in
+      (
+        state.acknowledged.load(ordering: .acquiring), intervals,
+        state.intervalsVersion.load(ordering: .relaxed)
+      )
+    }
+  }
+
+  /// What the sink has accepted beyond its cursor.
+  package func acceptedIntervals(_ sink: Int) -> AcceptedIntervals {
+    sinks[sink].intervals.withLock { $0 }
+  }
+
+  /// The parts of `range` that the sink has not accepted.
+  func unaccepted(_ range: SequenceRange, by sink: Int) -> [SequenceRange] {
+    let known = acknowledged(sink)
+    guard range.last > known else { return [] }
+    return acceptedIntervals(sink).missing(
+      in: SequenceRange(max(range.first, known.next), range.last))
+  }
+
+  /// Counts what of `range` some required sink has not accepted.
+  func countLostToRequired(_ range: SequenceRange, _ reason: GapReason) {
+    for sink in sinks.indices where sinks[sink].isRequired {
+      for part in unaccepted(range, by: sink) { countLost(part, reason) }
+    }
   }
 
   /// Signalled at each commit; the sink's reader thread polls it.
   package func wakeUp(sink: Int) -> WakeUp { sinks[sink].wakeUp }
 
   /// A reader with its own descriptor and buffer, positioned behind the sink's acknowledged cursor.
-  package func makeReader(sink: Int) throws(JournalError) -> JournalReader {
+  /// - Parameter isBeside: the sink has another reader, which says how far the sink holds records;
+  ///   this one reads single ranges once more.
+  package func makeReader(
+    sink: Int, isBeside: Bool = false
+  ) throws(JournalError) -> JournalReader {
     try JournalReader(
       state: self, sink: sink, position: acknowledged(sink).next,
-      skippedThrough: sinks[sink].skippedThrough)
+      skippedThrough: sinks[sink].skippedThrough, isBeside: isBeside)
   }
 
   func publish(committed: UInt64, head: Int) {
@@ -204,6 +278,10 @@ final class SinkState: Sendable {
   let name: String
   let isRequired: Bool
   let acknowledged: Atomic<UInt64>
+  /// Accepted beyond it.
+  let intervals: Mutex<AcceptedIntervals>
+  /// Grows with each change of them, so that a commit sees without a lock that there is none.
+  let intervalsVersion = Atomic<UInt64>(1)
   /// Its reader has handed out what is not above it, or is about to: the sink holds that in memory.
   let taken = Atomic<UInt64>(0)
   /// The operator gave up what is not above it.
@@ -212,8 +290,10 @@ final class SinkState: Sendable {
   let nameChecksum: UInt32
 
   init(
-    name: String, isRequired: Bool, acknowledged: UInt64, skippedThrough: UInt64, wakeUp: WakeUp
+    name: String, isRequired: Bool, acknowledged: UInt64,
+    intervals: AcceptedIntervals = AcceptedIntervals(), skippedThrough: UInt64, wakeUp: WakeUp
   ) {
+    self.intervals = Mutex(intervals)
     self.skippedThrough = skippedThrough
     self.name = name
     self.isRequired = isRequired
@@ -221,6 +301,9 @@ final class SinkState: Sendable {
     self.wakeUp = wakeUp
     nameChecksum = GroupHeader.checksum(ofSinkName: name)
   }
+
+  /// While the lock is held.
+  func noteNewIntervals() { intervalsVersion.add(1, ordering: .relaxed) }
 }
 
 /// How to reach the file: what readers, the writer and recovery all need.

@@ -122,7 +122,8 @@ extension JournalWriter {
       durable.written[index] = max(durable.written[index], header.acknowledged[index])
     }
     durable.oldestKept = max(durable.oldestKept, header.oldestKept)
-    durable.dirtySince = nil
+    // A group carries cursors, but not what was accepted beyond them.
+    if hasDurableIntervals { durable.dirtySince = nil }
     hasNotedFullRing = false
     let (recordCount, recordByteCount) = (newRecordCount, newRecordByteCount)
     state.wear.withLock {

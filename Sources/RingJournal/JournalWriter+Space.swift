@@ -53,7 +53,8 @@ extension JournalWriter {
         let isRequired = last > requiredFloor
         let expiry = state.expiry()
         let isExpired = expiry.isExpired(oldest)
-        if isRequired && !isExpired && options.whenFull == .block { return false }
+        let mayGo = isExpired && !options.keepsExpired
+        if isRequired && !mayGo && options.whenFull == .block { return false }
         giveUp(
           from: oldest, requiredFloor: requiredFloor, mayDropRequired: isRequired,
           expiry: expiry)
@@ -96,8 +97,17 @@ extension JournalWriter {
     state.publish(oldestKept: last + 1)
     let lostFrom = max(state.takenFloor + 1, oldest.first)
     guard mayDropRequired, last >= lostFrom else { return }
-    state.countLost(
+    state.countLostToRequired(
       SequenceRange(Sequence(lostFrom), Sequence(last)), isExpired ? .expired : access.dropReason)
+  }
+
+  /// Whether the synced superblock has what every sink has accepted beyond its cursor.
+  var hasDurableIntervals: Bool {
+    for index in state.sinks.indices
+    where state.sinks[index].intervalsVersion.load(ordering: .relaxed) != durable.intervals[index] {
+      return false
+    }
+    return true
   }
 
   /// Once per episode the cursors become durable, so that the space they release can be used after
@@ -119,6 +129,9 @@ extension JournalWriter {
     var isDurable = true
     var isWritten = true
     for index in state.sinks.indices {
+      let version = state.sinks[index].intervalsVersion.load(ordering: .relaxed)
+      if version != durable.intervals[index] { isDurable = false }
+      if version != durable.writtenIntervals[index] { isWritten = false }
       let acknowledged = state.acknowledged(index).rawValue
       if acknowledged > durable.acknowledged[index] { isDurable = false }
       if acknowledged > durable.written[index] { isWritten = false }
@@ -163,7 +176,10 @@ extension JournalWriter {
     superblock.monotonicTime = now.monotonic
     superblock.isClockSynchronised = now.isSynchronised
     for index in state.sinks.indices {
-      superblock.sinks[index].acknowledged = state.acknowledged(index).rawValue
+      let acceptance = state.acceptance(index)
+      durable.writtenIntervals[index] = acceptance.version
+      superblock.sinks[index].acknowledged = acceptance.cursor
+      superblock.sinks[index].intervals = acceptance.intervals
     }
     superblock.lost = state.lostRecords
     superblock.wear = state.wear.withLock {
@@ -202,6 +218,7 @@ extension JournalWriter {
     slotToWrite = 1 - slotToWrite
     for index in superblock.sinks.indices {
       durable.acknowledged[index] = superblock.sinks[index].acknowledged
+      durable.intervals[index] = durable.writtenIntervals[index]
     }
     durable.oldestKept = superblock.oldestKept
     durable.dirtySince = nil

@@ -88,6 +88,9 @@ package struct JournalWriter: ~Copyable, Sendable {
     var oldestKept: UInt64
     /// Last written anywhere, synced or not.
     var written: [UInt64]
+    /// The same of what was accepted beyond the cursors, which no group carries: which version.
+    var intervals: [UInt64]
+    var writtenIntervals: [UInt64]
     var dirtySince: MonotonicTime?
     var lastUnsyncedWrite: MonotonicTime?
 

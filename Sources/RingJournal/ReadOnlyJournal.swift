@@ -42,13 +42,13 @@ extension JournalOpening {
     try check(identity, file: file)
     let layout = JournalLayout(
       capacity: ByteCount(identity.capacity), spacing: environment.spacing)
-    let (scan, plan, cursors) = try scanned(blocks, layout: layout) { _, _ in }
+    let (scan, plan, cursors, lineage) = try scanned(blocks, layout: layout) { _, _ in }
     describe(scan, plan, blocks, cursors)
     let access = JournalAccess(
       path: path, identity: identity, layout: layout, environment: environment,
       groupByteCountMax: max(scan.groupByteCountMax, Block.byteCount),
       dropReason: options.dropReason)
-    let state = try makeState(access, plan, scan, cursors, blocks.superblock)
+    let state = try makeState(access, plan, scan, cursors, blocks.superblock, lineage)
     report.duration = environment.clock.monotonic().since(start)
     return ReadOnlyJournal(state: state, report: report, file: file)
   }

@@ -10,6 +10,8 @@ package struct RecordExpiry: Sendable {
   /// Nil: only a record's own interval counts.
   let limit: Duration?
   let timesOff: [ElapsedTime.TimeOff]
+  /// Whether the wall clock has been synchronised in this boot.
+  let isSynchronised: Bool
 
   /// How long the record has been here, at least.
   package func age(of record: JournalRecord) -> Duration {
@@ -21,14 +23,43 @@ package struct RecordExpiry: Sendable {
     // A tombstone is a gap already.
     if case .tombstone = record.kind { return false }
     if let limit, age(of: record) > limit { return true }
-    guard !record.properties.isEmpty else { return false }
+    guard let interval = interval(of: record, bytes) else { return false }
+    return age(of: record) >= interval
+  }
+
+  /// How long it may still be delivered; not positive when it has expired, nil when it never does.
+  package func timeLeft(of record: JournalRecord, _ bytes: Span<UInt8>) -> Duration? {
+    guard let life = min(limit, interval(of: record, bytes)) else { return nil }
+    return life - age(of: record)
+  }
+
+  /// As above, by the record's own Message Expiry Interval alone.
+  package func intervalLeft(of record: JournalRecord, _ bytes: Span<UInt8>) -> Duration? {
+    interval(of: record, bytes).map { $0 - age(of: record) }
+  }
+
+  /// Whether the true age of the record is known. It is within one boot, and where the clock was
+  /// synchronised both in the boot of its receipt, by then or later, and in this one. Else the
+  /// machine may have been off for any time, and `age` is the least it can be.
+  package func isAgeCertain(of record: JournalRecord) -> Bool {
+    let isDated = record.flags.contains(.clockSynchronised) || record.isReceivedCorrected
+    return record.isOfThisBoot || (isDated && isSynchronised)
+  }
+
+  private func min(_ left: Duration?, _ right: Duration?) -> Duration? {
+    guard let left, let right else { return left ?? right }
+    return Swift.min(left, right)
+  }
+
+  private func interval(of record: JournalRecord, _ bytes: Span<UInt8>) -> Duration? {
+    guard !record.properties.isEmpty else { return nil }
     let properties = bytes.extracting(record.properties)
     var reader = MQTTPropertyReader()
     while let property = reader.next(in: properties) {
       guard property.identifier == .messageExpiryInterval else { continue }
-      return age(of: record) >= .seconds(Int64(property.number))
+      return .seconds(Int64(property.number))
     }
-    return false
+    return nil
   }
 
   /// Whether all records of a group are older than the route's limit.

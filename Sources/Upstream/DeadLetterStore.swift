@@ -3,15 +3,39 @@ package import Mosquitto
 package import RingJournal
 import Synchronization
 
-/// Records that the centre refuses for good, in a small ring file of their own beside the journal:
-/// synced before the cursor passes them; when it is full its oldest goes, and the file counts it as
-/// lost, reason `dead-letter-full`. The file appears with the first dead letter. One per route,
-/// shared by its sinks: the file has one writer. Any thread.
+/// Why a record is kept as a dead letter.
+package enum DeadLetterCause: Sendable, Hashable {
+  /// The broker, or what stands for it, refuses it for good.
+  case refused(ReasonCode)
+  /// A command that was not delivered in time.
+  case expired
+
+  package var reason: DeadLetterReason {
+    switch self {
+    case .refused: .refused
+    case .expired: .expired
+    }
+  }
+
+  /// For people.
+  package var text: String {
+    switch self {
+    case .refused(let reason): reason.description
+    case .expired: "expired"
+    }
+  }
+}
+
+/// Records that the centre refuses for good, and commands that expired, in a small ring file of
+/// their own beside the journal: synced before the cursor passes them; when it is full its oldest
+/// goes, and the file counts it as lost, reason `dead-letter-full`. The file appears with the first
+/// dead letter. One per route, shared by its sinks: the file has one writer. Any thread.
 ///
 /// A stored record keeps topic, payload, properties and id text; its receive time is when it was
-/// stored. Added user properties say where it came from (`penstock-sink`, `penstock-epoch`,
-/// `penstock-sequence`, `penstock-received`) and why (`penstock-reason`). What would not fit is
-/// left out, because a record that cannot be stored would hold up the sink for ever:
+/// stored. Added user properties say where it came from (`penstock-sink`, `penstock-journal`,
+/// `penstock-epoch`, `penstock-sequence`, `penstock-received`) and why (`penstock-reason`), and
+/// whether it had been sent without an answer (`penstock-sent`). What would not fit is left out,
+/// because a record that cannot be stored would hold up the sink for ever:
 /// `penstock-cut-properties` and `penstock-cut-payload` then say how many bytes there were.
 package final class DeadLetterStore: Sendable {
   private let path: String
@@ -52,9 +76,13 @@ package final class DeadLetterStore: Sendable {
 
   /// Durable when this returns, unless nothing may be written.
   /// - Returns: how many older dead letters were overwritten for it.
+  /// - Parameters:
+  ///   - journal: the one that numbered the record.
+  ///   - wasSent: it was published, and its answer never came.
   @discardableResult
   package func store(
-    _ record: JournalRecord, _ bytes: Span<UInt8>, sink: String, reason: ReasonCode
+    _ record: JournalRecord, _ bytes: Span<UInt8>, journal: JournalID, sink: String,
+    cause: DeadLetterCause, wasSent: Bool = false
   ) throws(JournalError) -> UInt64 {
     guard !isReadOnly else { return 0 }
     var added: [UInt8] = []
@@ -63,10 +91,12 @@ package final class DeadLetterStore: Sendable {
         name: name.utf8.span, value: value.utf8.span, to: &added)
     }
     add("penstock-sink", sink)
+    add("penstock-journal", journal.description)
     add("penstock-epoch", record.epoch.description)
     add("penstock-sequence", record.sequence.description)
     add("penstock-received", record.received.description)
-    add("penstock-reason", reason.description)
+    add("penstock-reason", cause.text)
+    if wasSent { add("penstock-sent", "true") }
     return try writer.withLock { held throws(JournalError) in
       // Not put back when anything fails: opening the file again then finds out what is in it.
       var writer: JournalWriter
@@ -81,7 +111,8 @@ package final class DeadLetterStore: Sendable {
         add("penstock-cut-properties", String(record.properties.count))
       }
       var draft = RecordDraft(
-        kind: .deadLetter, reason: .refused, flags: record.flags, idHash: record.idHash,
+        kind: .deadLetter, reason: record.reason ?? cause.reason, flags: record.flags,
+        idHash: record.idHash,
         payloadDigest: record.payloadDigest, idText: record.idText,
         receivedMonotonic: environment.clock.monotonic())
       let room = most - properties.count - record.idTextBytes.count

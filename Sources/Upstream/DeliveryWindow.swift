@@ -12,13 +12,15 @@ package import Mosquitto
 /// 3. After a refusal nothing is sent until every outstanding answer is in; then the refused batch
 ///    and all after it are sent again, in order. So a consumer that applies by sequence, and one
 ///    that keeps the last value seen, both end right.
-/// 4. At most `slotCountMax` slots: memory is bounded by slots × packet size.
+/// 4. At most `slotCountMax` slots hold an item as it is to be sent: memory is bounded by slots ×
+///    packet size. With `accept: hub` up to `unacceptedMax` slots are there, but what the broker
+///    has keeps only its range; it is read again, beside this window, when the consumer misses it.
 ///
 /// ## Life of a slot
 ///
 ///     add → waiting → sent(mid) → accepted → popped with the contiguous run
 ///              ▲          │           (`accept: hub`: → held until the consumer's own commit)
-///              └──────────┴── refusal, lost connection: rewound to waiting
+///              └──────────┴── refusal, lost connection: rewound to waiting, unless held
 package struct DeliveryWindow<Item: Sendable>: Sendable {
   package enum Step: Equatable, Sendable {
     /// There is room: add another batch if the journal has one.
@@ -61,12 +63,12 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
     case sent(mid: Int32, at: MonotonicTime)
     case accepted
     /// The broker has it, the consumer has not said so yet (`accept: hub`).
-    case held
+    case held(since: MonotonicTime)
     case refused
   }
 
   private struct Slot {
-    let item: Item
+    var item: Item
     let range: SequenceRange
     let recordCount: Int
     let byteCount: Int
@@ -74,6 +76,10 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
 
     var sentAt: MonotonicTime? {
       if case .sent(_, let time) = state { time } else { nil }
+    }
+
+    var heldSince: MonotonicTime? {
+      if case .held(let time) = state { time } else { nil }
     }
 
     func isSent(mid: Int32) -> Bool {
@@ -87,8 +93,15 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
     case backingOff(until: MonotonicTime)
   }
 
-  package let slotCountMax: Int
+  /// May change at any time; what is there stays.
+  package var slotCountMax: Int
+  /// Slots of any kind; with `accept: hub` below what the broker keeps for the consumer.
+  private let unacceptedMax: Int
   private let acceptance: Acceptance
+  /// What is kept of an item that will not be sent from memory again.
+  private let lightened: @Sendable (Item) -> Item
+  /// What the consumer said last: true of slots that come later, too.
+  private var word: ConsumerWord?
   private let acceptsNoSubscriber: Bool
   private let answerTimeout: Duration
   private var slots: [Slot] = []
@@ -99,18 +112,24 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
   /// Publishes the broker lets us have outstanding; from its CONNACK.
   private var outstandingMax: Int
 
-  /// - Parameter answerTimeout: a publish unanswered for longer means the answer is not coming.
+  /// - Parameters:
+  ///   - unacceptedMax: with `accept: hub`, slots that the consumer has not accepted.
+  ///   - answerTimeout: a publish unanswered for longer means the answer is not coming.
+  ///   - lightened: an item without what only sending needs.
   package init(
     slotCountMax: Int, acceptance: Acceptance, acceptsNoSubscriber: Bool,
-    answerTimeout: Duration = .seconds(30), backoff: Backoff = Backoff()
+    unacceptedMax: Int = SinkOptions.unacceptedLimit, answerTimeout: Duration = .seconds(30),
+    backoff: Backoff = Backoff(), lightened: @escaping @Sendable (Item) -> Item = { $0 }
   ) {
-    precondition(slotCountMax > 0, "a window has room for something")
+    precondition(slotCountMax > 0 && unacceptedMax > 0, "a window has room for something")
     self.slotCountMax = slotCountMax
+    self.unacceptedMax = acceptance == .hub ? unacceptedMax : slotCountMax
+    self.lightened = lightened
     self.acceptance = acceptance
     self.acceptsNoSubscriber = acceptsNoSubscriber
     self.answerTimeout = answerTimeout
     self.backoff = backoff
-    self.outstandingMax = slotCountMax
+    self.outstandingMax = .max
     slots.reserveCapacity(slotCountMax)
   }
 
@@ -123,17 +142,43 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
   package subscript(index: Int) -> Item { slots[index].item }
   package func range(at index: Int) -> SequenceRange { slots[index].range }
 
+  package var hasRoom: Bool {
+    slots.count < unacceptedMax && slots.count { !isLight($0) } < slotCountMax
+  }
+
   /// - Parameter byteCount: of the packet, to tell the largest of several.
+  /// - Returns: the acceptance of what the consumer turns out to have already.
+  @discardableResult
   package mutating func add(
     _ item: Item, range: SequenceRange, recordCount: Int, byteCount: Int = 0
-  ) {
-    precondition(slots.count < slotCountMax, "the window was asked for room first")
+  ) -> Outcome {
+    precondition(hasRoom, "the window was asked for room first")
     if let last = slots.last {
       precondition(last.range.last.next == range.first, "batches adjoin")
     }
     slots.append(
       Slot(
         item: item, range: range, recordCount: recordCount, byteCount: byteCount, state: .waiting))
+    guard let word else { return Outcome() }
+    acceptCovered(by: word)
+    return popAccepted()
+  }
+
+  /// The item whose publish has this mid.
+  package func item(sentAs mid: Int32) -> Item? { slots.first { $0.isSent(mid: mid) }?.item }
+
+  /// Sends `item` instead of what waits at `index`; it accounts for the same sequences.
+  package mutating func replace(_ index: Int, by item: Item) {
+    precondition(slots[index].state == .waiting, "only what waits can be replaced")
+    slots[index].item = item
+  }
+
+  /// What waits at `index` needs no sending: its sequences are accounted for elsewhere, as `item`
+  /// says. A new connection makes it wait again, and the owner resolves it again.
+  package mutating func resolve(_ index: Int, by item: Item) -> Outcome {
+    replace(index, by: item)
+    slots[index].state = .accepted
+    return popAccepted()
   }
 
   package mutating func nextStep(now: MonotonicTime) -> Step {
@@ -143,12 +188,12 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
     }
     if let deadline = answerDeadline, now >= deadline { return .reconnect }
     guard case .open = gate else { return .wait(until: answerDeadline) }
-    if outstandingCount < outstandingMax,
+    if outstandingCount < min(outstandingMax, slotCountMax),
       let index = slots.firstIndex(where: { $0.state == .waiting })
     {
       return .send(index)
     }
-    if slots.count < slotCountMax { return .fill }
+    if hasRoom { return .fill }
     return .wait(until: answerDeadline)
   }
 
@@ -157,22 +202,25 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
     oldestSent.map { max($0, lastProgress) + answerTimeout }
   }
 
+  /// Whether a publish with this mid has no answer yet.
+  package func awaitsAnswer(mid: Int32) -> Bool { slots.contains { $0.isSent(mid: mid) } }
+
   package mutating func sent(_ index: Int, mid: Int32, at now: MonotonicTime) {
     precondition(slots[index].state == .waiting, "only a waiting batch is sent")
     slots[index].state = .sent(mid: mid, at: now)
   }
 
-  /// A fresh connection: everything not accepted is sent again, from the front.
+  /// A fresh connection: everything not accepted is sent again, from the front; what is held is
+  /// with the broker, and stays held.
   package mutating func connected(outstandingMax: Int) {
-    self.outstandingMax = max(1, min(outstandingMax, slotCountMax))
+    self.outstandingMax = max(1, outstandingMax)
     rewind(from: 0)
   }
 
   /// The connection is gone; answers for it will not come. A broker that leaves with "packet too
   /// large" (MQTT 5.0, 4.13) means a publish it did not answer: the largest of them.
   package mutating func connectionLost(_ reason: ReasonCode?, now: MonotonicTime) -> Outcome {
-    let culprit = slots.indices.filter { slots[$0].sentAt != nil }
-      .max { slots[$0].byteCount < slots[$1].byteCount }
+    let culprit = largestSent
     rewind(from: 0)
     if case .closed = gate { gate = .open }
     guard reason == .packetTooLarge, let culprit else { return Outcome() }
@@ -190,7 +238,12 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
     lastProgress = now
     switch PublishVerdict(reason, acceptsNoSubscriber: acceptsNoSubscriber) {
     case .accepted:
-      slots[index].state = acceptance == .hub ? .held : .accepted
+      if acceptance == .hub {
+        slots[index].state = .held(since: now)
+        slots[index].item = lightened(slots[index].item)
+      } else {
+        slots[index].state = .accepted
+      }
     case .refused(let refusal):
       slots[index].state = .refused
       close(index: index, refusal, reason)
@@ -218,37 +271,25 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
   /// Bytes have left for the broker: answers may still come.
   package mutating func progressed(at now: MonotonicTime) { lastProgress = now }
 
-  /// `accept: hub`: the consumer has committed everything through `sequence`, except `missing`,
-  /// which is read and sent again. What of `missing` the cursor has passed is not held any more.
-  package mutating func consumerAccepted(
-    through sequence: Sequence, missing: SequenceRange?
-  ) -> Outcome {
-    guard let front = slots.first else { return Outcome() }
-    let missing = missing.flatMap { $0.last < front.range.first ? nil : $0 }
-    for index in slots.indices where slots[index].range.last <= sequence {
-      if let missing, slots[index].range.last >= missing.first { continue }
-      slots[index].state = .accepted
-    }
-    var outcome = popAccepted()
-    if let missing, let index = slots.firstIndex(where: { $0.range.last >= missing.first }) {
-      let first = slots[index].range.first
-      slots.removeSubrange(index...)
-      if case .closed(let refused, _, _) = gate, refused >= index { gate = .open }
-      outcome.action = .rebuild(
-        SequenceRange(first, max(first, missing.last)), recordCountMax: .max)
-    }
-    return outcome
-  }
+  /// The size of the largest packet that has no answer.
+  package var largestOutstanding: Int? { largestSent.map { slots[$0].byteCount } }
 
-  /// Forgets everything not accepted, as when packets must be built anew to another limit.
-  /// - Returns: where to read again, or nil when nothing was held.
+  /// Forgets what has not left for good, as when packets must be built anew to another limit. What
+  /// is held is forgotten only behind the first that is not.
+  /// - Returns: where to read again, or nil when there is nothing to be sent.
   package mutating func forget() -> Sequence? {
-    defer { slots.removeAll(keepingCapacity: true) }
     gate = .open
-    return slots.first?.range.first
+    guard let index = slots.firstIndex(where: { !isLight($0) }) else { return nil }
+    defer { slots.removeSubrange(index...) }
+    return slots[index].range.first
   }
 
   // MARK: -
+
+  private var largestSent: Int? {
+    slots.indices.filter { slots[$0].sentAt != nil }
+      .max { slots[$0].byteCount < slots[$1].byteCount }
+  }
 
   private var oldestSent: MonotonicTime? {
     var oldest: MonotonicTime?
@@ -301,12 +342,105 @@ package struct DeliveryWindow<Item: Sendable>: Sendable {
     slots.removeFirst(count)
     if case .closed(let index, let refusal, let reason) = gate {
       // Only the consumer's own word can accept what the broker refused.
-      gate = index < count ? .open : .closed(index: index - count, refusal, reason)
+      if index < count {
+        openGate()
+      } else {
+        gate = .closed(index: index - count, refusal, reason)
+      }
     }
     return outcome
   }
 
+  /// The refusal is settled otherwise; what else was refused meanwhile is sent again.
+  private mutating func openGate() {
+    gate = .open
+    for index in slots.indices where slots[index].state == .refused {
+      slots[index].state = .waiting
+    }
+  }
+
   private mutating func rewind(from index: Int) {
-    for index in slots.indices.dropFirst(index) { slots[index].state = .waiting }
+    for index in slots.indices.dropFirst(index) where !isLight(slots[index]) {
+      slots[index].state = .waiting
+    }
+  }
+
+  /// Nothing of it is sent again from here: the broker has it, or the consumer itself.
+  private func isLight(_ slot: Slot) -> Bool {
+    switch slot.state {
+    case .held: true
+    case .accepted: acceptance == .hub
+    case .waiting, .sent, .refused: false
+    }
+  }
+}
+
+// MARK: - accept: hub
+
+/// What a consumer said of this journal, as far as it can be believed.
+package struct ConsumerWord: Sendable, Equatable {
+  /// Everything up to here is committed there, except `missing`.
+  package var through: Sequence
+  /// Ascending, disjoint.
+  package var missing: [SequenceRange]
+
+  package init(through: Sequence, missing: [SequenceRange] = []) {
+    self.through = through
+    self.missing = missing
+  }
+
+  /// Whether all of `range` is committed there.
+  func covers(_ range: SequenceRange) -> Bool {
+    range.last <= through
+      && !missing.contains { $0.first <= range.last && range.first <= $0.last }
+  }
+}
+
+extension DeliveryWindow {
+  /// The consumer has spoken. It may speak of batches that were sent on an earlier connection, or
+  /// by an earlier process: those are accepted when they are added.
+  package mutating func consumerSaid(_ word: ConsumerWord, now: MonotonicTime) -> Outcome {
+    precondition(acceptance == .hub, "a consumer is listened to where it accepts")
+    self.word = word
+    acceptCovered(by: word)
+    return settle(now: now)
+  }
+
+  private mutating func acceptCovered(by word: ConsumerWord) {
+    for index in slots.indices {
+      let slot = slots[index]
+      if slot.range.first > word.through { break }
+      guard slot.state != .accepted, word.covers(slot.range) else { continue }
+      slots[index].state = .accepted
+      if slot.heldSince == nil { slots[index].item = lightened(slot.item) }
+      if case .closed(index, _, _) = gate { openGate() }
+    }
+  }
+
+  package var heldCount: Int { slots.count { $0.heldSince != nil } }
+
+  /// What the consumer's word is awaited about, at the front of everything.
+  package var oldestHeld: (range: SequenceRange, since: MonotonicTime)? {
+    slots.first.flatMap { slot in slot.heldSince.map { (slot.range, $0) } }
+  }
+
+  /// The sequences that are with the broker and not accepted, in runs.
+  package var heldRuns: [SequenceRange] {
+    var runs: [SequenceRange] = []
+    for slot in slots where slot.heldSince != nil {
+      if let last = runs.last, last.last.next == slot.range.first {
+        runs[runs.count - 1] = SequenceRange(last.first, slot.range.last)
+      } else {
+        runs.append(slot.range)
+      }
+    }
+    return runs
+  }
+
+  /// From the front on, what the broker took before `time` and the consumer has not accepted.
+  package func frontHeld(before time: MonotonicTime) -> SequenceRange? {
+    let run = slots.prefix { $0.heldSince.map { $0 < time } ?? false }
+    guard let first = run.first, let last = run.last else { return nil }
+    return SequenceRange(first.range.first, last.range.last)
   }
 }

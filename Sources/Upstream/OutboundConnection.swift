@@ -14,10 +14,20 @@ package protocol OutboundConnection: ~Copyable {
     topic: String, payload: Span<UInt8>, quality: QualityOfService, retain: Bool,
     properties: PublishProperties
   ) throws(MosquittoError) -> Int32
+  mutating func subscribe(
+    _ filters: [String], quality: QualityOfService, identifier: UInt32?
+  ) throws(MosquittoError) -> Int32
+  /// Acknowledges what was received: it is acted upon, or may be forgotten.
+  mutating func releaseReceived() throws(MosquittoError)
   mutating func disconnect() throws(MosquittoError)
 }
 
-extension MosquittoClient: OutboundConnection {}
+extension MosquittoClient: OutboundConnection {
+  package mutating func releaseReceived() throws(MosquittoError) {
+    guard heldAcknowledgements > 0 else { return }
+    try releaseAcknowledgements(committed: heldAcknowledgements)
+  }
+}
 
 /// Makes a fresh handle that delivers to the inbox.
 package typealias MakeOutboundConnection<Connection: ~Copyable> =

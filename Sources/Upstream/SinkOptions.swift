@@ -11,40 +11,12 @@ package enum Acceptance: String, Sendable, Hashable, CaseIterable {
   case hub
 }
 
-/// How a raw record's topic becomes its topic upstream: cut one prefix, put another in front.
-package struct TopicMap: Sendable, Hashable {
-  package var removePrefix: String = ""
-  package var addPrefix: String = ""
-
-  package init(removePrefix: String = "", addPrefix: String = "") {
-    self.removePrefix = removePrefix
-    self.addPrefix = addPrefix
-  }
-}
-
 /// In which order a backlog leaves after an outage.
 package enum DrainOrder: String, Sendable, Hashable, CaseIterable {
   /// As journalled: order per source is kept.
   case inOrder = "in-order"
   /// What arrives now goes first, the backlog fills in behind.
   case liveFirst = "live-first"
-}
-
-/// An upper bound on the bytes that leave per second.
-package struct RateLimit: Sendable, Hashable {
-  /// What the bound counts.
-  package enum Scope: String, Sendable, Hashable, CaseIterable {
-    case backlog
-    case all
-  }
-
-  package var bytesPerSecond: ByteCount
-  package var scope: Scope
-
-  package init(bytesPerSecond: ByteCount, scope: Scope = .backlog) {
-    self.bytesPerSecond = bytesPerSecond
-    self.scope = scope
-  }
 }
 
 /// The outbound half of one route to one destination.
@@ -62,8 +34,16 @@ package struct SinkOptions: Sendable, Hashable {
   /// Only with `raw`.
   package var topicMap: TopicMap = TopicMap()
   package var batch: BatchOptions = BatchOptions()
-  /// Batches published and not yet accepted.
+  /// Batches published and not yet accepted by the broker; held in memory.
   package var inFlightMax: Int = 16
+  /// With `accept: hub`: batches that the consumer has not accepted, those in flight included. They
+  /// wait in the broker's queue for the consumer, so this stays below what the broker keeps there.
+  package var unacceptedMax: Int = 100
+  /// With `accept: hub`: a consumer that accepts nothing for so long is alarmed about, and sent the
+  /// oldest batch once more; also the pause before what it misses is sent another time.
+  package var acceptTimeout: Duration = .seconds(60)
+  /// A publish without an answer for longer costs the connection.
+  package var answerTimeout: Duration = .seconds(30)
   /// The largest packet the broker takes, where it cannot say so itself (MQTT 3.1.1).
   package var packetByteCountMax: ByteCount?
   /// Size of the local ring for records that are refused for good.
@@ -73,8 +53,14 @@ package struct SinkOptions: Sendable, Hashable {
   package var drain: DrainOrder = .inOrder
   /// Nil: as fast as the broker takes it.
   package var rateLimit: RateLimit?
+  /// Among the sinks that deliver to one broker: 9 goes first.
+  package var priority: Int = 5
+  /// Connects outside the link's window, and may go on when its data budget is spent.
+  package var isUrgent: Bool = false
 
   package static let inFlightLimit = 1_000
+  /// Half of what Mosquitto queues for an absent client by default.
+  package static let unacceptedLimit = 500
 
   package init(name: String, connection: ConnectionOptions, topic: String) {
     self.name = name
@@ -83,10 +69,7 @@ package struct SinkOptions: Sendable, Hashable {
   }
 }
 
-extension TopicMap {
-  /// The topic upstream. A topic without the prefix keeps all its levels.
-  package func apply(to topic: String) -> String {
-    guard topic.hasPrefix(removePrefix) else { return addPrefix + topic }
-    return addPrefix + topic.dropFirst(removePrefix.count)
-  }
+extension SinkOptions {
+  /// Whether it may need a second reader.
+  package var readsOutOfTurn: Bool { acceptance == .hub || drain == .liveFirst }
 }

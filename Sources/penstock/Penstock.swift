@@ -14,12 +14,15 @@ struct Penstock: AsyncParsableCommand {
       Exit codes: 0 success · 64 usage · 65 not a usable journal (`penstock journal`) · 69 broker \
       unavailable or refusing (one-shot commands; `run` never exits because of a broker) · 70 a \
       bug of ours · 74 disk failed, journal poisoned · 75 journal in use (`penstock journal`) · 78 \
-      configuration.
+      configuration · 79 `run` was told to stop, under systemd. `status`, `drain` and `doctor` end \
+      with 1 when they find something missing or wrong.
       """,
     version: Version.text,
     subcommands: [
       RunCommand.self, CheckConfigCommand.self, JournalCommand.self, SimulateCommand.self,
-      PublishCommand.self, SubscribeCommand.self, DemoCommand.self, VersionCommand.self,
+      PublishCommand.self, SubscribeCommand.self, StatusCommand.self, DrainCommand.self,
+      TopCommand.self, ResendCommand.self, DoctorCommand.self, DemoCommand.self,
+      VersionCommand.self,
     ])
 
   static func main() async {

@@ -15,7 +15,11 @@ struct RunCommand: AsyncParsableCommand {
     discussion: """
       On SIGTERM the gateway stops reading, commits, acknowledges, delivers what fits five seconds \
       and closes the journal. A broker that is away never ends it. Exit codes: 78 when the \
-      configuration or a journal's identity is wrong, 74 when a disk fails.
+      configuration or a journal's identity is wrong, 74 when a disk fails; 79 under systemd when \
+      `penstock drain --stop` ended it, which the unit takes as "leave it stopped".
+
+      While it runs it answers `penstock status`, `drain` and `top` on control-socket in its data \
+      directory, which its own user and root can use.
 
       With --deliver-only the journals are opened to be read: what they hold is delivered, nothing \
       is received from the field and no byte is written, so that a disk that can only be read \
@@ -49,7 +53,9 @@ struct RunCommand: AsyncParsableCommand {
   func run() async throws {
     let configuration = try load(config)
     let options = configuration.options
-    LogOptions(level: options.logging.level.level, format: options.logging.format).bootstrap()
+    let problems = RecentProblems()
+    LogOptions(level: options.logging.level.level, format: options.logging.format)
+      .bootstrap(recent: problems)
     let registry = MetricsRegistry(version: Version.text)
     MetricsSystem.bootstrap(registry)
     let logger = Logger(label: "penstock")
@@ -59,10 +65,17 @@ struct RunCommand: AsyncParsableCommand {
     let failures = countedFailures(logger)
     let gateway = GatewayService(
       options: options, version: Version.text, logger: logger, registry: registry,
-      isDeliverOnly: isDeliverOnly(failures, logger), failures: failures)
+      isDeliverOnly: isDeliverOnly(failures, logger), failures: failures, problems: problems,
+      configurationPath: config)
     do {
       try await gateway.run()
       failures?.clear()
+    } catch is GatewayStop {
+      failures?.clear()
+      // The unit does not restart on this code; whoever else started us sees a clean end.
+      if Environment.value(of: "INVOCATION_ID") != nil {
+        throw ArgumentParser.ExitCode(GatewayCore.ExitCode.toldToStop.rawValue)
+      }
     } catch let error as JournalError {
       logger.critical("stopping", metadata: ["error": "\(error)"])
       if error.exitCode == .disk { count(in: failures, gateway, logger) }
@@ -109,9 +122,11 @@ extension RunCommand {
 }
 
 /// Loads a configuration or ends the command with every error in it.
-func load(_ path: String) throws -> LoadedConfiguration {
+func load(
+  _ path: String, surroundings: Surroundings = .process
+) throws -> LoadedConfiguration {
   do throws(ConfigurationError) {
-    return try Configuration.load(path: path)
+    return try Configuration.load(path: path, surroundings: surroundings)
   } catch {
     for diagnostic in error.diagnostics { Console.error("\(diagnostic)") }
     let count = error.diagnostics.count

@@ -66,7 +66,7 @@ struct MessagePropertiesTests {
         gateway: "g", site: "s", route: "r", journal: EnvelopeEncoder.journal, isReplay: true,
         epoch: EnvelopeEncoder.epoch, first: Sequence(2), last: Sequence(3)),
       compression: .none, to: &envelope)
-    #expect(list(envelope).last == "penstock-replay=true")
+    #expect(list(envelope).suffix(2) == ["penstock-replay=true", "penstock-via=g/r"])
   }
 
   @Test("a raw record keeps its properties and says which record it is")
@@ -77,6 +77,32 @@ struct MessagePropertiesTests {
     #expect(
       raw(id: "c-1", kept: kept)
         == ["3:a/b", "k=v", "penstock-via=gw-a", "penstock-id=c-1"] + identity)
+  }
+
+  @Test("the way a record has come grows by its route, and whoever is in it is recognised")
+  func via() {
+    let kept = wire(user: [("penstock-via", "gw-a/up"), ("k", "gw-c/up")])
+    var properties: [UInt8] = []
+    var raw = RawProperties(via: Via.name(gateway: "gw-b", route: "down"))
+    raw.append(
+      id: Array("x".utf8).span, journal: EnvelopeEncoder.journal, epoch: EnvelopeEncoder.epoch,
+      sequence: Sequence(17), received: (WallTime(nanoseconds: 0), .synchronised),
+      kept: kept.span, dwell: .zero, to: &properties)
+    #expect(
+      list(properties).prefix(3)
+        == ["penstock-via=gw-a/up", "k=gw-c/up", "penstock-via=gw-b/down"])
+    func passed(_ name: String) -> Bool {
+      Via.contains(Array(name.utf8).span, in: properties.span)
+    }
+    #expect(passed("gw-a/up") && passed("gw-b/down"))
+    #expect(!passed("gw-c/up") && !passed("gw-a/u") && !passed("gw-a/upper") && !passed(""))
+    // Not by name, and all the same too far.
+    for hop in 3...Via.countMax {
+      #expect(!passed("gw-z/up"))
+      MQTTPropertyWriter.appendUserProperty(
+        name: "penstock-via".utf8.span, value: "hop/\(hop)".utf8.span, to: &properties)
+    }
+    #expect(passed("gw-z/up"))
   }
 
   @Test("a record without an id gets the one the envelope would give it")
@@ -94,6 +120,27 @@ struct MessagePropertiesTests {
     #expect(raw(id: "x", kept: kept, dwell: .seconds(dwell)).first == "2#\(left)")
   }
 
+  @Test(
+    "a bound shortens the expiry, gives one to a record without, and tells where it stands",
+    arguments: [(60, 10, 30, 30), (60, 50, 30, 10), (nil, 0, 30, 30), (nil, 0, 0, 1)]
+      as [(UInt32?, Int, Int, UInt8)])
+  func bound(_ interval: UInt32?, _ dwell: Int, _ lifeLeft: Int, _ expected: UInt8) throws {
+    let kept = wire {
+      if let interval {
+        MQTTPropertyWriter.append(.messageExpiryInterval, number: interval, to: &$0)
+      }
+    }
+    var properties: [UInt8] = []
+    var raw = RawProperties()
+    let offset = raw.append(
+      id: Span(), journal: EnvelopeEncoder.journal, epoch: EnvelopeEncoder.epoch,
+      sequence: Sequence(17), received: (WallTime(nanoseconds: 0), .synchronised),
+      kept: kept.span, dwell: .seconds(dwell), lifeLeft: .seconds(lifeLeft), to: &properties)
+    #expect(list(properties).first == "2#\(expected)")
+    let place = try #require(offset)
+    #expect(properties[place..<place + 4] == [0, 0, 0, expected])
+  }
+
   @Test("malformed properties end the list, and ours follow")
   func malformedKept() {
     #expect(
@@ -108,7 +155,7 @@ struct MessagePropertiesTests {
     let numbers = [
       "penstock-gateway=g", "penstock-site=s", "penstock-route=r",
       "penstock-journal=01234567-89ab-4cde-8f01-23456789abcd", "penstock-epoch=9f3c000000000001",
-      "penstock-first=2", "penstock-last=3",
+      "penstock-first=2", "penstock-last=3", "penstock-via=g/r",
     ]
     for (compression, sign) in [(Compression.none, "1#1"), (.zstd, "content-encoding=zstd")] {
       var properties: [UInt8] = []

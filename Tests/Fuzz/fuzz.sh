@@ -13,7 +13,7 @@ program=.build/fuzz/release/penstock-fuzz
 work=.build/fuzz/search
 # Inputs larger than this find nothing new and cost time.
 declare -A sizes=([superblock]=4200 [group]=16384 [record]=512 [ring]=16384 [envelope]=4096
-  [event]=2048 [json]=2048 [identity]=1024 [configuration]=4096)
+  [acceptance]=2048 [event]=2048 [json]=2048 [identity]=1024 [configuration]=4096)
 # A kept file is small, so that the repository stays small.
 kept_size_max=4096
 kept_count_max=48

@@ -19,11 +19,9 @@ private func problem(of path: String) -> String? {
 }
 
 func parse(
-  _ text: String, file: String = "test.yaml", availability: Availability = .thisVersion,
-  surroundings: Surroundings = sampleSurroundings
+  _ text: String, file: String = "test.yaml", surroundings: Surroundings = sampleSurroundings
 ) throws(ConfigurationError) -> LoadedConfiguration {
-  try Configuration.parse(
-    Array(text.utf8).span, file: file, surroundings: surroundings, availability: availability)
+  try Configuration.parse(Array(text.utf8).span, file: file, surroundings: surroundings)
 }
 
 /// The errors of a text, one line each; empty when there are none.

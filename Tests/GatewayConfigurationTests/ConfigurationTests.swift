@@ -2,6 +2,7 @@
 // input that is no configuration at all. Method: texts made here; garbage from a fixed seed. Cannot
 // show: faults of libyaml that need more than these inputs.
 
+import Batching
 import GatewayCore
 import Glibc
 import Ingest
@@ -72,6 +73,32 @@ import Upstream
     #expect(outbound.maximumPacketByteCount == nil)
   }
 
+  @Test("only what all gateways share is returned to one after the other")
+  func reconnectSpread() throws {
+    func spreads(central: String) throws -> [Duration] {
+      let text = """
+        gateway: {id: gw-1}
+        brokers:
+          field: {url: "mqtts://10.0.0.1"}
+          central: {url: "\(central)"}
+        routes:
+          - {name: up, from: field, subscribe: ["a/#"], to: [{name: c, broker: central}]}
+          - name: down
+            from: central
+            subscribe: ["gateways/gw-1/#"]
+            expire_after: 60s
+            to: [{name: f, broker: field, format: raw}]
+        """
+      let routes = try parse(text).options.routes
+      return routes.flatMap { route in
+        [route.ingest.connection.reconnectSpread] + route.sinks.map(\.connection.reconnectSpread)
+      }
+    }
+    #expect(
+      try spreads(central: "mqtts://central.example") == [.zero, .seconds(50), .seconds(50), .zero])
+    #expect(try spreads(central: "mqtt://127.0.0.1:1884") == [.zero, .zero, .zero, .zero])
+  }
+
   @Test("what is legal and odd is a warning")
   func warnings() throws {
     let text = """
@@ -81,15 +108,15 @@ import Upstream
         central: {url: "mqtts://central.example.com"}
         spare: {url: "mqtt://localhost:1999"}
       routes:
-        - {name: a, from: field, subscribe: [x/+, x/y], to: [{name: c, broker: central}]}
-        - {name: b, from: field, subscribe: [x/#], to: [{name: c, broker: central}]}
+        - {name: a, from: field, subscribe: [x/+, +/y], to: [{name: c, broker: central}]}
+        - {name: b, from: field, subscribe: [x/#, x/z], to: [{name: c, broker: central}]}
         - {name: d, from: field, subscribe: [out/q], to: [{name: c, broker: central}]}
         - name: e
           from: field
           subscribe: [q]
           to: [{name: c, broker: field, format: raw, topic_map: {add_prefix: out/}}]
       """
-    let warnings = try parse(text, availability: .everything).warnings.map(\.keyPath)
+    let warnings = try parse(text).warnings.map(\.keyPath)
     #expect(
       warnings == [
         "brokers.field.receive_maximum", "brokers.field.tls", "brokers.spare",
@@ -133,28 +160,52 @@ import Upstream
     #expect(found() == "")
   }
 
-  @Test("a route that carries commands needs an expiry, in the version that has such routes")
-  func commandRoutes() throws {
-    func text(_ expiry: String) -> String {
-      configuration() + """
+  /// Telemetry up, commands down.
+  private func commands(
+    _ expiry: String, broker: String = "", sink: String = "format: raw"
+  ) -> String {
+    configuration(broker: broker) + """
 
-          - name: commands
-            from: central
-            subscribe: [gateways/gw-1/#]
-        \(expiry)
-            to: [{name: field, broker: field, format: raw}]
-        """
-    }
-    let options = try parse(text("    expire_after: 60s"), availability: .everything).options
+        - name: commands
+          from: central
+          subscribe: [gateways/gw-1/#]
+      \(expiry)
+          to: [{name: field, broker: field, \(sink)}]
+      """
+  }
+
+  @Test("a route that carries commands needs an expiry, and keeps what expires")
+  func commandRoutes() throws {
+    let options = try parse(commands("    expire_after: 60s")).options
     #expect(options.routes.map(\.isCommandRoute) == [false, true])
     #expect(options.routes[1].journal.expireAfter == .seconds(60))
+    #expect(options.routes.map(\.journal.keepsExpired) == [false, true])
+    #expect(options.routes.map { $0.sinks[0].batch.keepsExpired } == [false, true])
     for expiry in ["", "    expire_after: none"] {
-      let error = try #require(throws: ConfigurationError.self) {
-        try parse(text(expiry), availability: .everything)
-      }
+      let error = try #require(throws: ConfigurationError.self) { try parse(commands(expiry)) }
       #expect(error.diagnostics.map(\.keyPath) == ["routes[1].expire_after"])
     }
-    #expect(errors(in: text("    expire_after: 60s")).contains("not available in this version"))
+  }
+
+  @Test("a command that cannot say how long it holds, or that nobody can read, is a warning")
+  func commandWarnings() throws {
+    let old = try parse(
+      commands(
+        "    expire_after: 60s", broker: "protocol: 3.1.1",
+        sink: "format: raw, max_packet: 64KiB"))
+    let ofRoutes = old.warnings.map(\.keyPath).filter { $0.hasPrefix("routes") }
+    #expect(ofRoutes == ["routes[1].to[0].broker"])
+    // Then the other one reads from a broker that batches come to, too.
+    let wrapped = errors(in: commands("    expire_after: 60s", sink: "topic: down"))
+    #expect(wrapped.contains("routes[0].expire_after"))
+  }
+
+  @Test("two raw routes in opposite directions without any expiry are a warning")
+  func oppositeRoutes() throws {
+    let text = try Repository.text("\(Repository.fixtures)/valid/two-raw-routes.yaml")
+    #expect(try parse(text).warnings.map(\.keyPath) == ["routes[1].expire_after"])
+    let bounded = text.replacing("from: site", with: "from: site\n    expire_after: 60s")
+    #expect(try parse(bounded).warnings.isEmpty)
   }
 
   @Test("what a diagnostic quotes cannot steer a terminal")
@@ -183,9 +234,9 @@ private struct SeededGenerator: RandomNumberGenerator {
   private func read(_ bytes: [UInt8]) -> Bool {
     do throws(ConfigurationError) {
       let loaded = try Configuration.parse(
-        bytes.span, file: "garbage", surroundings: sampleSurroundings, availability: .everything)
+        bytes.span, file: "garbage", surroundings: sampleSurroundings)
       // What is accepted must print and read back.
-      let again = try parse(loaded.options.effectiveText, availability: .everything)
+      let again = try parse(loaded.options.effectiveText)
       return again.options == loaded.options
     } catch {
       return !error.diagnostics.isEmpty

@@ -22,23 +22,12 @@ private let invalid = Repository.names(in: "\(Repository.fixtures)/invalid", suf
     arguments: valid)
   func accepted(name: String) throws {
     let text = try Repository.text("\(Repository.fixtures)/valid/\(name).yaml")
-    let availability: Availability = name.hasPrefix("later-") ? .everything : .thisVersion
-    let options = try parse(text, file: "\(name).yaml", availability: availability).options
+    let options = try parse(text, file: "\(name).yaml").options
     let printed = options.effectiveText
-    let again = try parse(printed, file: "printed", availability: availability).options
+    let again = try parse(printed, file: "printed").options
     #expect(again == options, "\(printed)")
     #expect(again.effectiveText == printed)
     #expect(!printed.contains(secret))
-  }
-
-  @Test(
-    "what later versions do is refused today, not ignored",
-    arguments: valid.filter { $0.hasPrefix("later-") })
-  func later(name: String) throws {
-    let text = try Repository.text("\(Repository.fixtures)/valid/\(name).yaml")
-    let found = errors(in: text)
-    #expect(found.contains("is not available in this version; accepted: "))
-    #expect(found.split(separator: "\n").allSatisfy { $0.contains("not available") })
   }
 
   @Test("a wrong file gives exactly the diagnostics beside it", arguments: invalid)

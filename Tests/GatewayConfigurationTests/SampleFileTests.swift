@@ -124,6 +124,7 @@ private struct Reference {
       clientID: "penstock-gateway-01-telemetry-central-out")
     outbound.cleanStart = true
     outbound.sessionExpiry = .zero
+    outbound.reconnectSpread = .seconds(50)
     outbound.tls = TLSOptions()
     #expect(
       route.sinks
@@ -143,7 +144,7 @@ private struct Reference {
     let plain = try parse(reference.lines.joined(separator: "\n")).options
     for example in examples {
       let text = reference.with(example: example)
-      let options = try parse(text, file: "penstock.yaml", availability: .everything).options
+      let options = try parse(text, file: "penstock.yaml").options
       #expect(options != plain, "the example in line \(example.lowerBound + 1) says nothing")
     }
   }
@@ -164,7 +165,7 @@ private struct Reference {
     let findings = Findings(file: "penstock.yaml")
     _ = ConfigurationDraft(
       Array(reference.withDefaults.utf8).span, findings: findings,
-      surroundings: sampleSurroundings, availability: .everything)
+      surroundings: sampleSurroundings)
     let schema = Set(findings.schemaKeys.map(normalised))
     #expect(schema.count > 55)
     #expect(schema.subtracting(documented) == [])
@@ -213,7 +214,8 @@ private struct Reference {
         standardOutput: .file(path: log), standardError: .file(path: log))
       let deadline = Clock.monotonic() + .seconds(20)
       while try process.wait(atMost: .milliseconds(5)) == nil {
-        if Loopback.answers(port: port) { break }
+        // Listening is not enough: until it says that it runs, SIGTERM still kills it.
+        if try Loopback.answers(port: port) && Repository.text(log).contains(" running") { break }
         #expect(Clock.monotonic() < deadline, "the broker does not listen")
       }
       if process.exitStatus == nil {

@@ -124,20 +124,46 @@ import Upstream
     return topicLevels.isEmpty
   }
 
+  @Test("one filter covers another when it matches all that the other matches")
+  func covers() {
+    let filters = ["#", "a", "a/b", "a/+", "+/b", "+", "a/#", "+/#", "a/b/#", "a/+/c", "+/+/+"]
+    let levels = ["a", "b", "c", "x", ""]
+    var topics = levels
+    for first in levels {
+      for second in levels {
+        topics.append("\(first)/\(second)")
+        for third in levels { topics.append("\(first)/\(second)/\(third)") }
+        topics.append("\(first)/\(second)/x/x")
+      }
+    }
+    for outer in filters {
+      for inner in filters {
+        let expected = topics.allSatisfy { !matches($0, inner) || matches($0, outer) }
+        #expect(TopicPattern.covers(outer, inner) == expected, "\(outer) over \(inner)")
+      }
+    }
+  }
+
   @Test(
     "a mapped filter covers every mapped topic",
     arguments: [
       TopicMap(), TopicMap(removePrefix: "a/"), TopicMap(removePrefix: "a/b", addPrefix: "x"),
       TopicMap(addPrefix: "y/"), TopicMap(removePrefix: "b", addPrefix: "a"),
+      rules(("a/+", "x/+"), ("+/b", "+/y"), ("#", "z/#")), rules(("a/#", "#")),
     ])
   func mapping(map: TopicMap) {
     for filter in ["#", "+/b", "a/#", "a/+", "a/b", "+", "b/+/c"] {
       let mapped = TopicPattern.filter(filter).flatMap { $0.mapped(map) }
       for topic in ["a", "b", "a/b", "b/b", "a/b/c", "b/a/c", "ab/b"] where matches(topic, filter) {
-        let output = map.apply(to: topic)
+        guard let output = map.apply(to: topic) else { continue }
         #expect(
           TopicPattern.overlap(mapped, [.topic(output)]), "\(filter): \(topic) becomes \(output)")
       }
     }
   }
+}
+
+/// A topic map of rules that capture alike.
+private func rules(_ pairs: (String, String)...) -> TopicMap {
+  TopicMap(rules: pairs.compactMap { TopicRule(source: $0.0, target: $0.1) })
 }

@@ -49,6 +49,22 @@ struct BackoffTests {
     #expect(backoff.next() == .milliseconds(100))
   }
 
+  @Test("a spread widens the pauses from the failure that asks for it until the next success")
+  func spread() {
+    var backoff = Backoff(minimum: .milliseconds(100), maximum: .seconds(1))
+    var high = Fixed(value: .max)
+    #expect(backoff.next(using: &high) == .milliseconds(100))
+    #expect(backoff.next(spread: .seconds(40), using: &high) == .seconds(40))
+    #expect(backoff.next(using: &high) == .seconds(40))
+    var low = Fixed(value: 1)
+    #expect(backoff.next(using: &low) == .milliseconds(100))
+    backoff.succeeded()
+    #expect(backoff.next(using: &high) == .milliseconds(100))
+    // A pause that is longer anyhow stays so.
+    for _ in 0..<10 { _ = backoff.next() }
+    #expect(backoff.next(spread: .milliseconds(200), using: &high) == .seconds(1))
+  }
+
   @Test("attempts without end neither overflow nor pass the maximum")
   func endless() {
     var backoff = Backoff(minimum: .nanoseconds(1), maximum: .seconds(60))

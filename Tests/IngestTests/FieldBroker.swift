@@ -1,4 +1,5 @@
 import Deduplication
+import Filtering
 import GatewayCore
 import Logging
 import Platform
@@ -15,6 +16,8 @@ struct Sent {
   var properties: [UInt8] = []
   var quality = QualityOfService.atLeastOnce
   var isRetained = false
+  /// The subscription that this is the copy for.
+  var subscription: UInt32 = 0
 
   init(_ payload: String, quality: QualityOfService = .atLeastOnce) {
     self.payload = Array(payload.utf8)
@@ -33,7 +36,8 @@ extension Intake {
   func receive(_ message: Sent) {
     received(
       MessageHeader(
-        mid: 1, qualityOfService: message.quality, isRetained: message.isRetained),
+        mid: 1, qualityOfService: message.quality, isRetained: message.isRetained,
+        subscriptionIdentifier: message.subscription),
       topic: message.topic.span, payload: message.payload.span,
       properties: message.properties.span)
   }
@@ -42,6 +46,7 @@ extension Intake {
 /// What one turn of reading brings.
 enum Turn {
   case accept(sessionPresent: Bool)
+  case acknowledge(ConnectAcknowledgement)
   case grant([ReasonCode])
   /// UNSUBACK.
   case confirm
@@ -50,6 +55,8 @@ enum Turn {
   case dry
   /// The socket is gone.
   case cut
+  /// The broker's DISCONNECT, and the socket is gone.
+  case cutFor(ReasonCode)
   case run(() -> Void)
 }
 
@@ -60,9 +67,14 @@ struct Call: Equatable {
     case read(messages: Int)
     case release(Int)
     case subscribe([String], held: Int)
+    /// A SUBSCRIBE with an identifier.
+    case identify(String)
     case unsubscribe([String])
     case flush(held: Int)
     case disconnect
+    case endSession
+    /// The next connection asks for a clean session.
+    case clean
     /// The handle was let go with so many messages un-acknowledged.
     case drop(held: Int)
     case quiesced
@@ -127,6 +139,7 @@ struct ScriptedInbound: ~Copyable, InboundConnection {
     switch broker.nextTurn() {
     case .accept(let sessionPresent):
       intake.connected(ConnectAcknowledgement(reason: .success, sessionPresent: sessionPresent))
+    case .acknowledge(let acknowledgement): intake.connected(acknowledgement)
     case .grant(let codes): intake.subscribed(mid: broker.lastMid, granted: codes)
     case .confirm: intake.unsubscribed(mid: broker.lastMid)
     case .messages(let messages):
@@ -139,6 +152,9 @@ struct ScriptedInbound: ~Copyable, InboundConnection {
     case .cut:
       broker.isConnected = false
       intake.disconnected(nil)
+    case .cutFor(let reason):
+      broker.isConnected = false
+      intake.disconnected(reason)
     case .run(let body): body()
     }
   }
@@ -155,9 +171,10 @@ struct ScriptedInbound: ~Copyable, InboundConnection {
   mutating func misc() throws(MosquittoError) {}
 
   mutating func subscribe(
-    _ filters: [String], quality: QualityOfService
+    _ filters: [String], quality: QualityOfService, identifier: UInt32?
   ) throws(MosquittoError) -> Int32 {
-    broker.record(.subscribe(filters, held: broker.held))
+    broker.record(
+      identifier == nil ? .subscribe(filters, held: broker.held) : .identify(filters[0]))
     broker.lastMid += 1
     return broker.lastMid
   }
@@ -170,6 +187,11 @@ struct ScriptedInbound: ~Copyable, InboundConnection {
 
   mutating func disconnect() throws(MosquittoError) {
     broker.record(.disconnect)
+    broker.isConnected = false
+  }
+
+  mutating func disconnectEndingSession() throws(MosquittoError) {
+    broker.record(.endSession)
     broker.isConnected = false
   }
 
@@ -220,11 +242,22 @@ final class IngestKit {
     var window = DeduplicationWindow(
       capacity: 1000, within: options.deduplication.contentWithin)
     var quota = SourceQuota()
+    var retained = RetainedMemory()
+    let pointers = try IdentityExtractor.pointers(of: options.deduplication.selector)
+    var recovery: AggregateRecovery?
+    if let aggregate = options.filter.aggregate {
+      recovery = try AggregateRecovery(aggregate, behind: pointers)
+    }
     let opened = try Journal.open(
       path: "\(directory)/telemetry.journal", options: journalOptions, environment: environment,
       recovered: { record, bytes in
         window.insert(record.idHash, digest: record.payloadDigest)
         quota.recover(record, bytes)
+        retained.recover(record, bytes)
+        recovery?.recover(
+          flags: record.flags, sequence: record.sequence, received: record.received,
+          digest: record.payloadDigest, topic: bytes.extracting(record.topic),
+          payload: bytes.extracting(record.payload))
       })
     window.commit()
     let state = opened.state
@@ -232,19 +265,29 @@ final class IngestKit {
       selector: options.deduplication.selector, key: state.identity.hashKey)
     let intake = Intake(
       options: options, writer: opened.takeWriter(), window: window, extractor: extractor,
-      quota: quota, sabotage: sabotage)
+      quota: quota,
+      filter: options.filter.isEmpty
+        ? nil
+        : try EdgeFilter(
+          options.filter, behind: pointers, recovered: recovery.take()?.finish()),
+      retained: retained, via: "gw-1/telemetry", sabotage: sabotage)
     return (intake, state)
   }
 
   /// Runs the loop through the scripts until it ends.
   func run(
     _ scripts: [[Turn]],
+    closesWhenQuiesced: Bool = false,
     prepare: (FieldBroker, JournalState, IngestControl) -> Void = { _, _, _ in }
   ) throws -> FieldBroker {
     let (intake, journal) = try openIntake()
     let broker = try FieldBroker(scripts, journal: journal)
     let quiesced = Tally()
-    let ingest = IngestControl(wakeUp: journal.writerWakeUp) { quiesced.increment() }
+    let ingest = IngestControl(wakeUp: journal.writerWakeUp) {
+      quiesced.increment()
+      quiesced.control.withLock { $0 }?.advance(to: .close)
+    }
+    if closesWhenQuiesced { quiesced.control.withLock { $0 = ingest } }
     broker.onExhausted = { ingest.advance(to: .close) }
     prepare(broker, journal, ingest)
     var loop = IngestLoop<ScriptedInbound>(
@@ -253,7 +296,11 @@ final class IngestKit {
       stage: StageName(route: "telemetry", part: .ingest), status: status,
       metrics: IngestMetrics(route: "telemetry"),
       logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, sabotage: sabotage,
-      backoff: Backoff(minimum: .milliseconds(1), maximum: .milliseconds(1))
+      backoff: Backoff(minimum: .milliseconds(1), maximum: .milliseconds(1)),
+      makeCleanConnection: { intake in
+        broker.record(.clean)
+        return ScriptedInbound(broker: broker, intake: intake)
+      }
     ) { intake in ScriptedInbound(broker: broker, intake: intake) }
     defer { quiescedCount = quiesced.count }
     lastBroker = broker
@@ -268,6 +315,8 @@ final class IngestKit {
 
 private final class Tally: Sendable {
   private let value = Atomic<Int>(0)
+  /// What is closed at the first count.
+  let control = Mutex<IngestControl?>(nil)
   var count: Int { value.load(ordering: .relaxed) }
   func increment() { value.add(1, ordering: .relaxed) }
 }

@@ -159,6 +159,34 @@ private func userProperty(_ name: String, _ value: String) -> [UInt8] {
     #expect(try keep([Sent("stop"), Sent("stop")], brief).count == 2)
   }
 
+  @Test("a message that this route has carried before is dropped, others that went far are not")
+  func roundTrip() throws {
+    let kit = try IngestKit()
+    var round = Sent.id(1)
+    round.properties =
+      userProperty("penstock-via", "gw-2/up")
+      + userProperty(
+        "penstock-via", "gw-1/telemetry")
+    var other = Sent.id(2)
+    other.properties =
+      userProperty("penstock-via", "gw-2/up")
+      + userProperty(
+        "penstock-via", "gw-1/commands") + userProperty("route", "gw-1/telemetry")
+    let (intake, state) = try kit.openIntake()
+    intake.receive(round)
+    // Dropped, and its PUBACK is due like that of any other.
+    #expect(intake.oldestHeld != nil)
+    #expect(intake.openRecordCount == 0)
+    intake.receive(round)
+    intake.receive(other)
+    #expect(intake.openRecordCount == 1)
+    _ = try intake.commit()
+    #expect(state.committed == .first)
+    #expect(intake.roundTripCount == 2)
+    #expect(intake.takeRoundTrip() == "pumps/1/metrics")
+    #expect(intake.takeRoundTrip() == nil)
+  }
+
   @Test("10,000 messages of telemetry between commits allocate nothing per message")
   func allocations() throws {
     let kit = try IngestKit(blocks: 2048)

@@ -91,10 +91,12 @@ package struct Campaign: Sendable {
     [
       .model,
       .decay,
+      .liveFirst,
       .subsets,
       .withoutSync,
       .withoutChecksums,
       .acknowledgedEarly,
       .cursorAhead,
+      .intervalAhead,
     ] + torn + damage
 }

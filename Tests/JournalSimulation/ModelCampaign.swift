@@ -17,6 +17,19 @@ extension Campaign {
     { seed in try modelCase(ModelScenario(seed: seed, options: options, decays: true)) }
   }
 
+  /// Both, with sinks that accept what is new before their backlog.
+  package static let liveFirst = Campaign(
+    "live-first",
+    "sinks that accept ranges beyond their cursor: each known after a crash, no other",
+    fullCount: 200_000, quickCount: 2000
+  ) { options in
+    { seed in
+      try modelCase(
+        ModelScenario(
+          seed: seed, options: options, decays: seed.isMultiple(of: 4), isLiveFirst: true))
+    }
+  }
+
   package static let withoutSync = control(
     "control-no-sync", "control: a journal that never syncs must be seen to lose records",
     .noSync, decays: false)
@@ -33,13 +46,19 @@ extension Campaign {
     "control-cursor-ahead", "control: cursors ahead of the sinks must be seen",
     .cursorAhead, decays: false)
 
+  package static let intervalAhead = control(
+    "control-interval-ahead", "control: intervals that no sink accepted must be seen",
+    .intervalAhead, decays: false)
+
   private static func control(
     _ name: String, _ summary: String, _ sabotage: Sabotage, decays: Bool
   ) -> Campaign {
     Campaign(name, summary, fullCount: 100, quickCount: 100, isControl: true) { options in
       { seed in
         try modelCase(
-          ModelScenario(seed: seed, options: options, decays: decays, sabotage: sabotage))
+          ModelScenario(
+            seed: seed, options: options, decays: decays,
+            isLiveFirst: sabotage == .intervalAhead, sabotage: sabotage))
       }
     }
   }

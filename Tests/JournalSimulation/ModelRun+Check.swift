@@ -58,8 +58,11 @@ extension ModelRun {
       let cursor = state.acknowledged(index).rawValue
       checkCursor(sink, cursor, found: found, before)
       let known = truth.sinks[sink.name]
+      let beyond = Set(
+        state.acceptedIntervals(index).ranges.flatMap { $0.first.rawValue...$0.last.rawValue })
+      checkIntervals(known, cursor, beyond, found: found)
       truth.sinks[sink.name] = ModelTruth.Sink(
-        acknowledged: cursor, durable: cursor,
+        acknowledged: cursor, durable: cursor, beyond: beyond, durableBeyond: beyond,
         mayMissBelow: known?.isRequired ?? false ? known?.mayMissBelow ?? 0 : truth.oldestKept,
         isRequired: sink.required, knownSince: known?.knownSince ?? before.nextWrite)
       truth.everAcknowledged[sink.name] = max(truth.everAcknowledged[sink.name] ?? 0, cursor)
@@ -98,6 +101,24 @@ extension ModelRun {
     }
     if cursor < known.durable && !scenario.decays {
       complain(.duplicated, "cursor \(cursor) < durable \(known.durable)")
+    }
+  }
+
+  /// What a sink is said to have accepted it has accepted, and what was durable of it is still
+  /// known.
+  private mutating func checkIntervals(
+    _ known: ModelTruth.Sink?, _ cursor: UInt64, _ beyond: Set<UInt64>, found: UInt64
+  ) {
+    if let last = beyond.max(), last > found {
+      complain(.lost, "accepted \(last), committed \(found)")
+    }
+    // A name that was dropped may come back with a slot that was torn.
+    guard !scenario.decays, let known else { return }
+    for sequence in beyond where sequence > known.acknowledged && !known.beyond.contains(sequence) {
+      return complain(.lost, "\(sequence) was never accepted")
+    }
+    for sequence in known.durableBeyond where sequence > cursor && !beyond.contains(sequence) {
+      return complain(.duplicated, "\(sequence) was accepted, and durably so")
     }
   }
 

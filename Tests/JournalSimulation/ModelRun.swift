@@ -111,7 +111,7 @@ package struct ModelRun {
       }
       if Int.random(in: 0..<3, using: &generator) == 0 {
         try journal.writer.close()
-        for (name, sink) in truth.sinks { truth.sinks[name]?.durable = sink.acknowledged }
+        for name in truth.sinks.keys { truth.sinks[name]?.settle() }
       }
     } catch {
       observe(journal.state)
@@ -233,7 +233,9 @@ package struct ModelRun {
     case 6, 7: acknowledge(state)
     case 8:
       kit.clock.advance(.milliseconds(Int.random(in: 0...700, using: &generator)))
-      try writer.maintain(now: kit.clock.monotonic())
+      if try writer.maintain(now: kit.clock.monotonic()) == nil {
+        for name in truth.sinks.keys { truth.sinks[name]?.settle() }
+      }
     case 9:
       kit.clock.stepWall(.milliseconds(Int.random(in: -200...200, using: &generator)))
       kit.clock.setSynchronised(Int.random(in: 0..<5, using: &generator) > 0)
@@ -256,10 +258,37 @@ package struct ModelRun {
     let before = truth.sinks[name]?.acknowledged ?? 0
     let through = UInt64.random(
       in: before...max(state.committed.rawValue, before), using: &generator)
-    truth.sinks[name]?.acknowledged = through
-    truth.everAcknowledged[name] = max(truth.everAcknowledged[name] ?? 0, through)
+    if scenario.isLiveFirst, through > before, Int.random(in: 0..<3, using: &generator) > 0 {
+      return acceptBeyond(
+        state, sink, UInt64.random(in: before + 1...through, using: &generator)...through)
+    }
+    truth.sinks[name]?.acknowledge(through)
+    noteFurthest(name)
     let told = scenario.sabotage == .cursorAhead ? state.committed : Sequence(through)
     state.acknowledge(sink, through: told)
+  }
+
+  /// A sink that takes what is new first.
+  private mutating func acceptBeyond(
+    _ state: JournalState, _ sink: Int, _ accepted: ClosedRange<UInt64>
+  ) {
+    let name = kit.options.sinks[sink].name
+    var told = SequenceRange(Sequence(accepted.lowerBound), Sequence(accepted.upperBound))
+    if scenario.sabotage == .intervalAhead { told = SequenceRange(told.first, state.committed) }
+    guard state.accept(sink, told) else {
+      if state.acceptedIntervals(sink).ranges.count < AcceptedIntervals.countMax {
+        complain(.other, "no place for \(told) beside \(state.acceptedIntervals(sink).ranges)")
+      }
+      return
+    }
+    truth.sinks[name]?.beyond.formUnion(accepted)
+    truth.sinks[name]?.acknowledge(0)
+    noteFurthest(name)
+  }
+
+  private mutating func noteFurthest(_ name: String) {
+    guard let sink = truth.sinks[name] else { return }
+    truth.everAcknowledged[name] = max(truth.everAcknowledged[name] ?? 0, sink.acknowledged)
   }
 
   private mutating func append(_ writer: inout JournalWriter) throws(JournalError) {

@@ -11,6 +11,8 @@ package enum Sabotage: Sendable {
   case earlyAcknowledgement
   /// The journal is told of acknowledgements that the sink never gave.
   case cursorAhead
+  /// The same of what is accepted beyond the cursor.
+  case intervalAhead
 }
 
 /// Everything about a run of the model that its seed decides before it begins.
@@ -26,6 +28,8 @@ package struct ModelScenario: Sendable {
   package var isLowRate: Bool
   /// The disk also rots, loses and misdirects writes: then losses are allowed, each with its gap.
   package var decays: Bool
+  /// Sinks also accept what does not adjoin their cursor.
+  package var isLiveFirst: Bool
   /// Opening reads ahead on a thread.
   package var readsAhead: Bool
   package var faults = DiskFaults()
@@ -35,7 +39,7 @@ package struct ModelScenario: Sendable {
 
   package init(
     seed: UInt64, options: CampaignOptions = CampaignOptions(), decays: Bool = false,
-    sabotage: Sabotage? = nil
+    isLiveFirst: Bool = false, sabotage: Sabotage? = nil
   ) {
     // Another sequence than the operations take, so that an option changes nothing else.
     var generator = SeededGenerator(seed: ~seed)
@@ -52,6 +56,7 @@ package struct ModelScenario: Sendable {
     self.decays = decays
     readsAhead = Int.random(in: 0..<24, using: &generator) == 0
     sinks = ModelScenario.randomSinks(&generator)
+    self.isLiveFirst = isLiveFirst
     faults.shortCall = 0.02
     faults.interruption = 0.02
     if Bool.random(using: &generator) {

@@ -47,11 +47,28 @@ struct ModelTruth {
     var acknowledged: UInt64
     /// Durable for certain: a commit or a synced superblock carried it.
     var durable: UInt64
+    /// Accepted beyond the cursor.
+    var beyond: Set<UInt64> = []
+    /// Of these, what a synced superblock carried.
+    var durableBeyond: Set<UInt64> = []
     /// It may have missed records below this one while it was best effort.
     var mayMissBelow: UInt64
     var isRequired: Bool
     /// The first write that could carry its name.
     var knownSince: UInt32
+
+    /// The sink has accepted everything through here.
+    mutating func acknowledge(_ through: UInt64) {
+      acknowledged = max(acknowledged, through)
+      while beyond.contains(acknowledged + 1) { acknowledged += 1 }
+      beyond = beyond.filter { $0 > acknowledged }
+    }
+
+    /// Everything is durable.
+    mutating func settle() {
+      durable = acknowledged
+      durableBeyond = beyond
+    }
   }
 
   /// Payload numbers of committed records.

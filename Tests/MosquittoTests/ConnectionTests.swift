@@ -99,11 +99,12 @@ struct ConnectionTests {
     #expect(error.description.contains("session taken over (0x8E)"))
   }
 
-  @Test("the limits in CONNACK are read")
-  func limits() throws {
-    let properties: [UInt8] =
+  @Test("the limits in CONNACK are read", arguments: [nil, 0, 1] as [UInt8?])
+  func limits(subscriptionIdentifiers: UInt8?) throws {
+    var properties: [UInt8] =
       [0x21, 0, 10] + [0x24, 1] + [0x25, 0] + [0x27, 0, 0, 16, 0] + [0x22, 0, 7]
       + [0x13, 0, 30] + [0x11, 0, 0, 0, 60] + [0x12, 0, 2, 0x61, 0x62]
+    if let subscriptionIdentifiers { properties += [0x29, subscriptionIdentifiers] }
     let count = UInt8(properties.count)
     let peer = try ScriptedPeer(answer: [0x20, 3 + count, 1, 0, count] + properties)
     let recorder = Recorder()
@@ -116,6 +117,9 @@ struct ConnectionTests {
     expected.maximumQualityOfService = .atLeastOnce
     expected.maximumPacketByteCount = 4096
     expected.sessionExpiry = .seconds(60)
+    expected.keepAlive = .seconds(30)
+    // Available unless the broker says no.
+    expected.hasSubscriptionIdentifiers = subscriptionIdentifiers != 0
     #expect(recorder.acknowledgements == [expected])
     let mid = try? client.publish(
       topic: "t", payload: [UInt8](repeating: 0, count: 5000).span, properties: .none)

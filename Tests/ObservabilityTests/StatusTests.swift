@@ -39,12 +39,21 @@ struct StatusTests {
 
   @Test(
     "a broker that is away, a full ring and a shutdown degrade; they are not a disease",
-    arguments: [StageState.Kind.connecting, .reconnecting, .paused, .draining])
+    arguments: [StageState.Kind.connecting, .reconnecting, .paused, .budgetSpent, .draining])
   func degraded(kind: StageState.Kind) {
     let board = board()
     board.report(ingest, StageState(.connected))
     board.report(central, StageState(kind, "why"))
     #expect(board.health().status == .degraded)
+  }
+
+  @Test("a sink that its connect window keeps disconnected is as it should be, and says so")
+  func outsideWindow() {
+    let board = board()
+    board.report(ingest, StageState(.connected))
+    board.report(central, StageState(.outsideWindow, "connects at 22:00"))
+    #expect(board.health().status == .ok && board.health().isReady)
+    #expect(board.health().line.hasSuffix("outside-window (connects at 22:00)"))
   }
 
   @Test("a failed journal is unhealthy")
@@ -101,9 +110,26 @@ struct StatusTests {
         "stalled":false},\
         {"route":"telemetry","part":"upstream","sink":"central","state":"reconnecting",\
         "detail":"\\"no\\"\\u001b[2J\\nroute","since":"2026-11-23T06:00:00.123Z",\
-        "in_state_seconds":1.5,"since_progress_seconds":1.5,"stalled":false}]}
+        "in_state_seconds":1.5,"since_progress_seconds":1.5,"stalled":false}],"notes":[]}
 
         """)
+  }
+
+  @Test("notes stand on the page until taken away, at most so many, and change no status")
+  func notes() {
+    let board = board()
+    board.report(ingest, StageState(.connected))
+    board.note("b", "second")
+    board.note("a", "\"first\"")
+    #expect(board.health().notes == ["\"first\"", "second"])
+    #expect(board.health().status == .ok)
+    #expect(
+      String(decoding: board.health().json(), as: UTF8.self)
+        .hasSuffix(#","notes":["\"first\"","second"]}"# + "\n"))
+    board.note("b", nil)
+    #expect(board.health().notes == ["\"first\""])
+    for index in 0..<2 * StatusBoard.notesMax { board.note("\(index)", "more") }
+    #expect(board.health().notes.count == StatusBoard.notesMax)
   }
 
   @Test("a long detail is cut")

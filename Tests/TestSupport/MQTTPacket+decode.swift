@@ -38,6 +38,7 @@ package struct MQTTPacketReader: Sendable {
     guard position + length <= bytes.count else { return nil }
     var fields = Fields(bytes: bytes[position..<position + length])
     let packet = try decode(header: bytes[offset], &fields)
+    guard fields.isEmpty else { throw MQTTPacketError("a packet is longer than its fields") }
     offset = position + length
     if case .connect(let connect) = packet { version = connect.version }
     return packet
@@ -58,7 +59,15 @@ package struct MQTTPacketReader: Sendable {
     case 3: return .publish(try publish(header: header, &fields))
     case 4:
       let id = try fields.integer16()
-      return .publishAcknowledged(id: id, code: fields.isEmpty ? 0 : try fields.byte())
+      return .publishAcknowledged(id: id, code: try reason(&fields))
+    case 5, 6, 7:
+      let id = try fields.integer16()
+      _ = try reason(&fields)
+      switch header >> 4 {
+      case 5: return .publishReceived(id: id)
+      case 6: return .publishReleased(id: id)
+      default: return .publishCompleted(id: id)
+      }
     case 8:
       let id = try fields.integer16()
       if version == .v5 { _ = try fields.block() }
@@ -71,7 +80,7 @@ package struct MQTTPacketReader: Sendable {
     case 9, 11:
       let id = try fields.integer16()
       if version == .v5 { _ = try fields.block() }
-      let codes = fields.rest()
+      let codes = header >> 4 == 9 || version == .v5 ? fields.rest() : []
       return header >> 4 == 9
         ? .subscribeAcknowledged(id: id, codes: codes)
         : .unsubscribeAcknowledged(id: id, codes: codes)
@@ -83,9 +92,16 @@ package struct MQTTPacketReader: Sendable {
       return .unsubscribe(id: id, filters: filters)
     case 12: return .pingRequest
     case 13: return .pingResponse
-    case 14: return .disconnect(code: fields.isEmpty ? 0 : try fields.byte())
+    case 14: return .disconnect(code: try reason(&fields))
     default: throw MQTTPacketError("a packet of type \(header >> 4)")
     }
+  }
+
+  /// The reason code that MQTT 5 leaves out when it is 0, and the properties behind it.
+  private func reason(_ fields: inout Fields) throws(MQTTPacketError) -> UInt8 {
+    guard version == .v5, !fields.isEmpty else { return 0 }
+    defer { _ = fields.rest() }
+    return try fields.byte()
   }
 
   private func connect(_ fields: inout Fields) throws(MQTTPacketError) -> MQTTPacket.Connect {
@@ -100,6 +116,8 @@ package struct MQTTPacketReader: Sendable {
       sessionExpiry: version == .v311 && !isClean ? .max : 0)
     connect.cleanStart = isClean
     connect.keepAlive = keepAlive
+    // A will, a name, a password: not of interest here.
+    _ = fields.rest()
     try scan(properties, into: &connect)
     return connect
   }
@@ -127,13 +145,14 @@ package struct MQTTPacketReader: Sendable {
   private func publish(
     header: UInt8, _ fields: inout Fields
   ) throws(MQTTPacketError) -> MQTTPacket.Publish {
-    guard header & 4 == 0 else { throw MQTTPacketError("a PUBLISH of QoS 2") }
+    guard header & 6 != 6 else { throw MQTTPacketError("a PUBLISH of QoS 3") }
     let topic = try fields.text()
-    let id = header & 2 == 0 ? 0 : try fields.integer16()
+    let id = header & 6 == 0 ? 0 : try fields.integer16()
+    guard header & 6 == 0 || id != 0 else { throw MQTTPacketError("packet identifier 0") }
     let properties = version == .v5 ? try fields.block() : []
     return MQTTPacket.Publish(
-      topic: topic, payload: fields.rest(), id: id, isDuplicate: header & 8 == 8,
-      isRetained: header & 1 == 1, properties: properties)
+      topic: topic, payload: fields.rest(), id: id, isExactlyOnce: header & 4 == 4,
+      isDuplicate: header & 8 == 8, isRetained: header & 1 == 1, properties: properties)
   }
 }
 
@@ -163,7 +182,11 @@ private struct Fields {
   }
 
   mutating func text() throws(MQTTPacketError) -> String {
-    String(decoding: try take(Int(try integer16())), as: UTF8.self)
+    let bytes = try take(Int(try integer16()))
+    guard let text = String(validating: bytes, as: UTF8.self) else {
+      throw MQTTPacketError("a text that is not UTF-8")
+    }
+    return text
   }
 
   /// Properties: a variable-length count and as many bytes.

@@ -22,9 +22,8 @@ extension MQTTPacket {
       body = [answer.sessionPresent ? 1 : 0, answer.code]
       if version == .v5 { body.append(block: answer.properties) }
     case .publish(let publish):
-      header =
-        0x30 | (publish.isDuplicate ? 8 : 0) | (publish.id == 0 ? 0 : 2)
-        | (publish.isRetained ? 1 : 0)
+      let quality: UInt8 = publish.id == 0 ? 0 : publish.isExactlyOnce ? 4 : 2
+      header = 0x30 | (publish.isDuplicate ? 8 : 0) | quality | (publish.isRetained ? 1 : 0)
       body.append(text: publish.topic)
       if publish.id != 0 { body.append(integer: publish.id) }
       if version == .v5 { body.append(block: publish.properties) }
@@ -33,6 +32,15 @@ extension MQTTPacket {
       header = 0x40
       body.append(integer: id)
       if version == .v5 && code != 0 { body.append(code) }
+    case .publishReceived(let id):
+      header = 0x50
+      body.append(integer: id)
+    case .publishReleased(let id):
+      header = 0x62
+      body.append(integer: id)
+    case .publishCompleted(let id):
+      header = 0x70
+      body.append(integer: id)
     case .subscribe(let id, let filters):
       header = 0x82
       body.append(integer: id)
@@ -61,6 +69,11 @@ extension MQTTPacket {
       header = 0xe0
       if version == .v5 && code != 0 { body.append(code) }
     }
+    return Self.packet(header: header, body)
+  }
+
+  /// A packet of these bytes, whatever they mean: for what the codec would not make.
+  package static func packet(header: UInt8, _ body: [UInt8]) -> [UInt8] {
     var packet = [header]
     packet.append(length: body.count)
     return packet + body

@@ -1,11 +1,15 @@
 /// The control packets of MQTT 5.0 and 3.1.1 (OASIS) that a broker of a test exchanges with a
-/// gateway: QoS 0 and 1, no QoS 2. A codec of our own, so that the oracle of the tests shares
-/// nothing with the library under test. Properties are kept as bytes unless a test needs them.
+/// gateway. A codec of our own, so that the oracle of the tests shares nothing with the library
+/// under test. Properties are kept as bytes unless a test needs them.
 package enum MQTTPacket: Sendable, Hashable {
   case connect(Connect)
   case connectAcknowledged(ConnectAcknowledged)
   case publish(Publish)
   case publishAcknowledged(id: UInt16, code: UInt8)
+  /// PUBREC, PUBREL and PUBCOMP of QoS 2, without their reason codes.
+  case publishReceived(id: UInt16)
+  case publishReleased(id: UInt16)
+  case publishCompleted(id: UInt16)
   case subscribe(id: UInt16, filters: [String])
   case subscribeAcknowledged(id: UInt16, codes: [UInt8])
   case unsubscribe(id: UInt16, filters: [String])
@@ -54,20 +58,22 @@ package enum MQTTPacket: Sendable, Hashable {
   package struct Publish: Sendable, Hashable {
     package var topic: String
     package var payload: [UInt8]
-    /// 0 is QoS 0; a packet identifier is QoS 1.
+    /// 0 is QoS 0; a packet identifier is QoS 1, or QoS 2 if `isExactlyOnce`.
     package var id: UInt16
+    package var isExactlyOnce: Bool
     package var isDuplicate: Bool
     package var isRetained: Bool
     /// MQTT 5, encoded, without their length.
     package var properties: [UInt8]
 
     package init(
-      topic: String, payload: [UInt8], id: UInt16, isDuplicate: Bool = false,
-      isRetained: Bool = false, properties: [UInt8] = []
+      topic: String, payload: [UInt8], id: UInt16, isExactlyOnce: Bool = false,
+      isDuplicate: Bool = false, isRetained: Bool = false, properties: [UInt8] = []
     ) {
       self.topic = topic
       self.payload = payload
       self.id = id
+      self.isExactlyOnce = isExactlyOnce
       self.isDuplicate = isDuplicate
       self.isRetained = isRetained
       self.properties = properties

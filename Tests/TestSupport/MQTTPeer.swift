@@ -1,3 +1,4 @@
+import GatewayCore
 import Glibc
 package import Platform
 import Synchronization
@@ -21,10 +22,17 @@ package final class MQTTPeer<Role: MQTTPeerRole>: Sendable {
   private let shared: Shared<Role>
   private let thread: JoinedThread
 
-  package init(_ role: Role) throws(SystemError) {
-    let shared = Shared(role, try TCPListener(), try WakeUp())
+  /// - Parameters:
+  ///   - address: IPv4, of this machine.
+  ///   - port: 0 takes a free one; another listens where an earlier peer did.
+  package init(
+    _ role: Role, address: String = "127.0.0.1", port: UInt16 = 0
+  ) throws(SystemError) {
+    let listener = try TCPListener(
+      address: address, port: port, queueLength: Int32(PeerLoop<Role>.linkCountMax))
+    let shared = Shared(role, listener, try WakeUp())
     self.shared = shared
-    port = shared.listener.port
+    self.port = shared.listener.port
     thread = try JoinedThread(name: "mqtt-peer") {
       var loop = PeerLoop(shared: shared)
       loop.run()
@@ -79,7 +87,7 @@ private final class Shared<Role: MQTTPeerRole>: Sendable {
 
 /// The thread's own state.
 private struct PeerLoop<Role: MQTTPeerRole> {
-  static var linkCountMax: Int { 16 }
+  static var linkCountMax: Int { 256 }
 
   let shared: Shared<Role>
   var links: [MQTTPeerLink] = []
@@ -97,9 +105,7 @@ private struct PeerLoop<Role: MQTTPeerRole> {
       }
       if order.isStopped { return }
       if let cut = order.cut { for link in links { link.cut(cut) } }
-      if ready.contains(shared.listener.descriptor.raw), links.count < Self.linkCountMax,
-        let descriptor = shared.listener.accept()
-      {
+      while links.count < Self.linkCountMax, let descriptor = shared.listener.accept() {
         links.append(MQTTPeerLink(descriptor, number: nextNumber))
         nextNumber += 1
       }
@@ -147,11 +153,18 @@ private struct PeerLoop<Role: MQTTPeerRole> {
       pollfd(fd: shared.wakeUp.pollDescriptor, events: Int16(POLLIN), revents: 0),
       pollfd(fd: shared.listener.descriptor.raw, events: Int16(POLLIN), revents: 0),
     ]
+    var milliseconds: Int32 = 1000
+    let now = Clock.monotonic()
     for link in links {
-      let events = link.wantsWrite ? POLLIN | POLLOUT : POLLIN
+      var events = link.wantsWrite ? POLLOUT : 0
+      if let rest = link.restsUntil, rest > now {
+        milliseconds = min(milliseconds, Int32(rest.since(now).nanoseconds / 1_000_000 + 1))
+      } else {
+        events |= POLLIN
+      }
       descriptors.append(pollfd(fd: link.raw, events: Int16(events), revents: 0))
     }
-    _ = unsafe poll(&descriptors, nfds_t(descriptors.count), 1000)
+    _ = unsafe poll(&descriptors, nfds_t(descriptors.count), milliseconds)
     return Set(descriptors.lazy.filter { $0.revents != 0 }.map(\.fd))
   }
 }

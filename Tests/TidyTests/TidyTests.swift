@@ -103,7 +103,8 @@ private func isComment(_ line: Substring) -> Bool {
   @Test("C libraries have one importer each")
   func importers() {
     let owners = [
-      "CMosquitto": ["Mosquitto"], "CYAML": ["GatewayConfiguration"], "CZstd": ["Envelope"],
+      "CMosquitto": ["Mosquitto"], "CMosquittoGuard": ["Mosquitto"],
+      "COpenSSL": ["Mosquitto"], "CYAML": ["GatewayConfiguration"], "CZstd": ["Envelope"],
       "CSodium": ["Deduplication"], "CChecksum": ["RingJournal"],
       "CLinux": ["Platform", "RingJournal"],
     ]

@@ -2,10 +2,10 @@ import Batching
 import Envelope
 import GatewayCore
 import Logging
-import Mosquitto
 import Platform
 import RingJournal
 
+@testable import Mosquitto
 @testable import Upstream
 
 /// One publish as the scripted broker saw it.
@@ -30,7 +30,7 @@ final class CentralBroker {
     case refusedByLibrary(MosquittoError.Code)
   }
 
-  /// Decides about each publish.
+  /// Decides about each publish. The topic of dead letters is `letters`.
   var answer: (Published) -> Answer = { _ in .code(.success) }
   var acknowledgement = ConnectAcknowledgement(reason: .success, sessionPresent: false)
   var acceptsConnections = true
@@ -43,6 +43,15 @@ final class CentralBroker {
   fileprivate var isConnected = false
   fileprivate var isAnnounced = false
   fileprivate var answers: [(mid: Int32, reason: ReasonCode)] = []
+  /// What the broker says to a subscription.
+  var grant = ReasonCode.grantedQoS1
+  /// What is retained for a subscriber, and filters that were subscribed to.
+  var retained: [UInt8]?
+  private(set) var subscriptions: [String] = []
+  fileprivate var grants: [(mid: Int32, reason: ReasonCode)] = []
+  fileprivate var messages: [[UInt8]] = []
+  /// Received and not acknowledged.
+  fileprivate(set) var heldCount = 0
   fileprivate var lastMid: Int32 = 0
   fileprivate let signal: WakeUp
   private let journal: JournalState
@@ -55,6 +64,24 @@ final class CentralBroker {
   /// The socket is gone; nobody has been told.
   func drop() { isConnected = false }
 
+  /// Publishes to the sink, retained, as its consumer does.
+  func tell(_ message: AcceptanceMessage) { tell(bytes: message.encode()) }
+
+  func tell(bytes: [UInt8]) {
+    retained = bytes
+    messages.append(bytes)
+    signal.signal()
+  }
+
+  fileprivate func subscribe(_ filters: [String]) -> Int32 {
+    subscriptions += filters
+    lastMid += 1
+    grants.append((lastMid, grant))
+    if let retained { messages = [retained] }
+    signal.signal()
+    return lastMid
+  }
+
   fileprivate func connect() throws(MosquittoError) {
     connectionCount += 1
     onConnect(connectionCount)
@@ -62,6 +89,7 @@ final class CentralBroker {
       throw MosquittoError(.portClosed, endpoint: nil, detail: "nobody is there")
     }
     (isConnected, isAnnounced, answers) = (true, false, [])
+    (grants, messages, heldCount) = ([], [], 0)
     signal.signal()
   }
 
@@ -109,11 +137,29 @@ struct ScriptedOutbound: ~Copyable, OutboundConnection {
       broker.isAnnounced = true
       inbox.connected(broker.acknowledgement)
     }
+    for grant in broker.grants { inbox.subscribed(mid: grant.mid, granted: [grant.reason]) }
+    broker.grants = []
     for answer in broker.answers { inbox.published(mid: answer.mid, reason: answer.reason) }
     broker.answers = []
+    let none: [UInt8] = []
+    for message in broker.messages {
+      broker.heldCount += 1
+      let header = MessageHeader(mid: 1, qualityOfService: .atLeastOnce, isRetained: true)
+      inbox.received(
+        header, topic: none.span, payload: message.span, properties: none.span)
+    }
+    broker.messages = []
   }
 
-  mutating func flush() throws(MosquittoError) {}
+  mutating func subscribe(
+    _ filters: [String], quality: QualityOfService, identifier: UInt32?
+  ) throws(MosquittoError) -> Int32 { broker.subscribe(filters) }
+
+  mutating func releaseReceived() throws(MosquittoError) { broker.heldCount = 0 }
+
+  mutating func flush() throws(MosquittoError) {
+    precondition(broker.heldCount == 0, "a flush would acknowledge what was not looked at")
+  }
   mutating func misc() throws(MosquittoError) {}
 
   mutating func publish(
@@ -135,7 +181,6 @@ final class SinkKit {
   let control: SinkControl
   let broker: CentralBroker
   var options: SinkOptions
-  var answerTimeout = Duration.seconds(30)
 
   var path: String { "\(directory)/telemetry.journal" }
   var deadLetterPath: String { "\(directory)/telemetry.dead" }
@@ -183,17 +228,29 @@ final class SinkKit {
     _ = try writer?.commit()
   }
 
+  /// Commits a record that was a dead letter when it came.
+  func commitDeadLetter(_ reason: DeadLetterReason, _ text: String) throws {
+    let none: [UInt8] = []
+    let (topic, payload) = (Array("pumps/1/metrics".utf8), Array(text.utf8))
+    _ = try writer?.append(
+      RecordDraft(kind: .deadLetter, reason: reason, receivedMonotonic: Clock.monotonic()),
+      topic: topic.span, idText: none.span, properties: none.span, payload: payload.span)
+    _ = try writer?.commit()
+  }
+
   /// Runs the loop until it has drained, or until `limit`.
   func drain(_ limit: Duration = .seconds(30)) throws {
     control.advance(to: .drain(until: Clock.monotonic() + limit))
     let route = RouteIdentity(gateway: "gw-1", site: "gw-1", name: "telemetry")
-    let batcher = Batcher(
-      reader: try journal.makeReader(sink: 0), journal: journal.identity.id,
-      epoch: journal.epoch, route: route, options: options.batch)
-    let broker = broker
+    let (broker, journal, batching) = (broker, journal, options.batch)
+    func makeBatcher(isBeside: Bool) throws(JournalError) -> Batcher {
+      Batcher(
+        reader: try journal.makeReader(sink: 0, isBeside: isBeside),
+        journal: journal.identity.id, epoch: journal.epoch, route: route, options: batching)
+    }
     var loop = SinkLoop<ScriptedOutbound>(
-      options: options, route: route, sink: 0, journal: journal, batcher: batcher,
-      control: control,
+      options: options, route: route, sink: 0, journal: journal,
+      batcher: try makeBatcher(isBeside: false), control: control,
       deadLetters: DeadLetterStore(
         path: deadLetterPath, gatewayID: "gw-1", routeName: "telemetry",
         capacity: ByteCount(2052 * 4096), environment: SinkKit.environment),
@@ -201,8 +258,8 @@ final class SinkKit {
       status: DiscardedStatus(), metrics: UpstreamMetrics(route: "telemetry", sink: "central"),
       logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
       backoff: Backoff(minimum: .milliseconds(1), maximum: .milliseconds(1)),
-      answerTimeout: answerTimeout
-    ) { inbox in ScriptedOutbound(broker: broker, inbox: inbox) }
+      makeBatcher: { () throws(JournalError) in try makeBatcher(isBeside: true) },
+      makeConnection: { inbox in ScriptedOutbound(broker: broker, inbox: inbox) })
     try loop.run()
   }
 

@@ -110,7 +110,9 @@ struct DeadLetterStoreTests {
     do {
       let store = site.store()
       try site.record(payload, properties: properties, idText: .stored) { record, bytes in
-        try store.store(record, bytes, sink: "central", reason: .payloadFormatInvalid)
+        try store.store(
+          record, bytes, journal: JournalID(high: 7, low: 8), sink: "central",
+          cause: .refused(.payloadFormatInvalid))
       }
       try store.close()
     }
@@ -124,7 +126,8 @@ struct DeadLetterStoreTests {
     #expect(letter.payload == payload)
     #expect(letter.properties.hasPrefix(String(decoding: properties, as: UTF8.self)))
     for part in [
-      "penstock-sink", "central", "penstock-epoch", "penstock-sequence", "penstock-received",
+      "penstock-sink", "central", "penstock-journal", "penstock-epoch", "penstock-sequence",
+      "penstock-received",
       "penstock-reason", ReasonCode.payloadFormatInvalid.description,
     ] { #expect(letter.properties.contains(part), "\(part)") }
     #expect(!letter.properties.contains("penstock-cut"))
@@ -136,14 +139,20 @@ struct DeadLetterStoreTests {
     for (index, sink) in ["central", "backup", "central"].enumerated() {
       let store = site.store()
       try site.record([UInt8(index)]) { record, bytes in
-        try store.store(record, bytes, sink: "other", reason: .quotaExceeded)
-        try store.store(record, bytes, sink: sink, reason: .quotaExceeded)
+        try store.store(
+          record, bytes, journal: JournalID(high: 7, low: 8), sink: "other",
+          cause: .refused(.quotaExceeded))
+        try store.store(
+          record, bytes, journal: JournalID(high: 7, low: 8), sink: sink,
+          cause: .refused(.quotaExceeded))
       }
       // The second time nobody closes it.
       if index != 1 { try store.close() }
       if index == 2 {
         try site.record([9]) { record, bytes in
-          try store.store(record, bytes, sink: "after", reason: .quotaExceeded)
+          try store.store(
+            record, bytes, journal: JournalID(high: 7, low: 8), sink: "after",
+            cause: .refused(.quotaExceeded))
         }
       }
     }
@@ -165,7 +174,8 @@ struct DeadLetterStoreTests {
         let payload = [UInt8](repeating: UInt8(index), count: 200 << 10)
         try site.record(payload) { record, bytes in
           overwritten += try store.store(
-            record, bytes, sink: "central", reason: .packetTooLarge)
+            record, bytes, journal: JournalID(high: 7, low: 8), sink: "central",
+            cause: .refused(.packetTooLarge))
         }
       }
       try store.close()
@@ -198,7 +208,9 @@ struct DeadLetterStoreTests {
       [UInt8](repeating: 0x20, count: most - filler.count - 5) + Array("id-18".utf8)
     let id = MessageIDText.payload(offset: payload.count - 5, count: 5)
     try site.record(payload, properties: filler, idText: id) { record, bytes in
-      try store.store(record, bytes, sink: "central", reason: .packetTooLarge)
+      try store.store(
+        record, bytes, journal: JournalID(high: 7, low: 8), sink: "central",
+        cause: .refused(.packetTooLarge))
     }
     try store.close()
     let letter = try #require(try site.letters().letters.first)
@@ -211,7 +223,9 @@ struct DeadLetterStoreTests {
     let atEnd = MessageIDText.payload(offset: longer.count - 5, count: 5)
     let again = site.store()
     try site.record(longer, idText: atEnd) { record, bytes in
-      try again.store(record, bytes, sink: "central", reason: .packetTooLarge)
+      try again.store(
+        record, bytes, journal: JournalID(high: 7, low: 8), sink: "central",
+        cause: .refused(.packetTooLarge))
     }
     try again.close()
     let second = try #require(try site.letters().letters.last)
@@ -228,7 +242,9 @@ struct DeadLetterStoreTests {
     try File.replace("\(site.directory.path)/notes.txt", with: [1])
     let store = site.store()
     try site.record([1]) { record, bytes in
-      try store.store(record, bytes, sink: "central", reason: .quotaExceeded)
+      try store.store(
+        record, bytes, journal: JournalID(high: 7, low: 8), sink: "central",
+        cause: .refused(.quotaExceeded))
     }
     try store.close()
     #expect(try site.letters().letters.count == 1)

@@ -16,11 +16,9 @@ private func batchRange(_ first: UInt64, _ last: UInt64) -> SequenceRange {
   SequenceRange(Sequence(first), Sequence(last))
 }
 
-private func window(
-  slots: Int = 4, acceptance: Acceptance = .broker, noSubscriber: Bool = false
-) -> DeliveryWindow<String> {
+private func window(slots: Int = 4, noSubscriber: Bool = false) -> DeliveryWindow<String> {
   var window = DeliveryWindow<String>(
-    slotCountMax: slots, acceptance: acceptance, acceptsNoSubscriber: noSubscriber)
+    slotCountMax: slots, acceptance: .broker, acceptsNoSubscriber: noSubscriber)
   window.connected(outstandingMax: 100)
   return window
 }
@@ -36,8 +34,6 @@ extension DeliveryWindow<String> {
   }
 }
 
-private func hubWindow() -> DeliveryWindow<String> { window(acceptance: .hub) }
-
 @Suite struct DeliveryWindowTests {
   @Test("a batch accepted out of turn does not move the cursor until the ones before it are")
   func contiguousOnly() {
@@ -47,6 +43,24 @@ private func hubWindow() -> DeliveryWindow<String> { window(acceptance: .hub) }
     #expect(window.answered(mid: 3, reason: .success, now: time(1)).advanced == nil)
     #expect(window.answered(mid: 1, reason: .success, now: time(1)).advanced == Sequence(30))
     #expect(window.isEmpty)
+  }
+
+  @Test("what needs no sending is passed in its turn, and again after a lost connection")
+  func resolved() {
+    var window = window()
+    window.fillAndSend(1)
+    window.add("expired", range: batchRange(11, 11), recordCount: 1)
+    #expect(window.resolve(1, by: "kept").advanced == nil)
+    _ = window.connectionLost(nil, now: time(1))
+    window.connected(outstandingMax: 100)
+    #expect(window.nextStep(now: time(1)) == .send(0))
+    window.sent(0, mid: 7, at: time(1))
+    #expect(window.nextStep(now: time(1)) == .send(1))
+    #expect(window[1] == "kept" && window.item(sentAs: 7) == "batch 0")
+    #expect(window.resolve(1, by: "kept").advanced == nil)
+    let outcome = window.answered(mid: 7, reason: .success, now: time(2))
+    #expect(outcome.advanced == Sequence(11))
+    #expect(outcome.accepted == ["batch 0", "kept"])
   }
 
   @Test("an answer with an unknown mid changes nothing")
@@ -228,60 +242,6 @@ private func hubWindow() -> DeliveryWindow<String> { window(acceptance: .hub) }
     }
     #expect(sentCount == 2)
     #expect(window.nextStep(now: time(0)) != .fill)
-  }
-
-  @Test("with accept: hub a PUBACK alone moves nothing, the consumer's word does")
-  func hubAcceptance() {
-    var window = window(acceptance: .hub)
-    window.fillAndSend(3)
-    for mid in 1...3 {
-      #expect(window.answered(mid: Int32(mid), reason: .success, now: time(1)).advanced == nil)
-    }
-    #expect(window.consumerAccepted(through: Sequence(20), missing: nil).advanced == Sequence(20))
-    guard
-      case .rebuild(let range, _) = window.consumerAccepted(
-        through: Sequence(30), missing: SequenceRange(Sequence(25), Sequence(26))
-      ).action
-    else {
-      Issue.record("what is missing is read again")
-      return
-    }
-    #expect(range == SequenceRange(Sequence(21), Sequence(26)))
-  }
-
-  @Test("what the consumer misses and has been passed already, or is not held, changes nothing")
-  func hubStale() {
-    var window = window(acceptance: .hub)
-    #expect(
-      window.consumerAccepted(through: Sequence(5), missing: batchRange(1, 2)).advanced == nil)
-    window.fillAndSend(2)
-    for mid in 1...2 { _ = window.answered(mid: Int32(mid), reason: .success, now: time(1)) }
-    #expect(window.consumerAccepted(through: Sequence(10), missing: nil).advanced == Sequence(10))
-    let outcome = window.consumerAccepted(through: Sequence(20), missing: batchRange(3, 4))
-    #expect(outcome.advanced == Sequence(20))
-    guard case .none = outcome.action else {
-      Issue.record("what was passed cannot be read again")
-      return
-    }
-  }
-
-  @Test("the consumer's word about a batch that the broker refused settles the refusal")
-  func hubSettlesRefusal() {
-    var window = hubWindow()
-    window.fillAndSend(3)
-    _ = window.answered(mid: 2, reason: .quotaExceeded, now: time(1))
-    #expect(window.consumerAccepted(through: Sequence(20), missing: nil).advanced == Sequence(20))
-    _ = window.answered(mid: 3, reason: .success, now: time(2))
-    #expect(window.nextStep(now: time(2)) == .fill)
-    #expect(window.consumerAccepted(through: Sequence(30), missing: nil).advanced == Sequence(30))
-
-    var other = hubWindow()
-    other.fillAndSend(3)
-    _ = other.answered(mid: 3, reason: .quotaExceeded, now: time(1))
-    _ = other.consumerAccepted(through: Sequence(20), missing: batchRange(15, 16))
-    _ = other.answered(mid: 1, reason: .success, now: time(2))
-    #expect(other.isEmpty)
-    #expect(other.nextStep(now: time(2)) == .fill)
   }
 
   @Test(

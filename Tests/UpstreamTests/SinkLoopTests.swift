@@ -62,7 +62,7 @@ private func range(_ publish: Published) throws -> ClosedRange<UInt64> {
   @Test("a broker that never answers: a new connection, and everything again from the cursor")
   func silence() throws {
     let kit = try SinkKit()
-    kit.answerTimeout = .milliseconds(20)
+    kit.options.answerTimeout = .milliseconds(20)
     try kit.commit([10, 20, 30])
     kit.broker.answer = { $0.connection < 2 ? .silence : .code(.success) }
     try kit.drain()
@@ -273,5 +273,38 @@ private func range(_ publish: Published) throws -> ClosedRange<UInt64> {
     #expect(kit.cursor == 3)
     let sizes = try kit.deadLetterSizes()
     #expect(sizes.count == 1 && sizes.allSatisfy { $0 > 1_000_000 && $0 < 1_500_000 })
+  }
+
+  @Test("a limit holds everything back and loses nothing, in order", arguments: [true, false])
+  func rateLimit(isLimited: Bool) throws {
+    let kit = try SinkKit()
+    kit.options.rateLimit =
+      isLimited ? RateLimit(.messages, perSecond: 20, burst: 1, scope: .all) : nil
+    try kit.commit([10, 20, 30, 40, 50, 60, 70, 80])
+    let start = Clock.monotonic()
+    try kit.drain()
+    // Four batches: the first leaves at once, each other a twentieth of a second later.
+    let isSlow = Clock.monotonic().since(start) >= .milliseconds(150)
+    #expect(isLimited == isSlow)
+    #expect(kit.cursor == 8)
+    #expect(try kit.broker.published.map(range) == [1...2, 3...4, 5...6, 7...8])
+  }
+
+  @Test(
+    "a limit for the backlog lets pass what is committed while the connection stands",
+    arguments: RateLimit.Scope.allCases)
+  func backlogLimit(scope: RateLimit.Scope) throws {
+    let kit = try SinkKit()
+    kit.options.batch.recordCountMax = 1
+    kit.options.batch.delayMax = .seconds(20)
+    // After the first message the bucket owes for minutes.
+    kit.options.rateLimit = RateLimit(.bytes, perSecond: 1, burst: 1, scope: scope)
+    try kit.commit([10])
+    kit.broker.answer = { publish in
+      if (try? range(publish)) == 1...1 { try? kit.commit([20, 30, 40]) }
+      return .code(.success)
+    }
+    try kit.drain(scope == .backlog ? .seconds(15) : .milliseconds(200))
+    #expect(kit.cursor == (scope == .backlog ? 4 : 1))
   }
 }

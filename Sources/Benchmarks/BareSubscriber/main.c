@@ -1,9 +1,10 @@
-// The yardstick of the ingest benchmark: the plainest subscriber libmosquitto allows. Plain
-// mosquitto_loop, QoS 1, persistent session, does nothing with a message but count it.
+// The yardstick of the benchmarks: the plainest subscriber libmosquitto allows. Plain
+// mosquitto_loop, QoS 1, persistent session, does nothing with a message but count it. A batch of
+// penstock counts as the records it says it carries.
 //
 //   bare-subscriber PORT FILTER COUNT
 //
-// Prints "ready" when subscribed, then, after COUNT messages, one line:
+// Waits for the broker, prints "ready" when subscribed, then, after COUNT messages, one line:
 //   messages seconds cpu-seconds
 // where seconds run from the first message to the last.
 
@@ -12,6 +13,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <time.h>
 
@@ -44,13 +46,33 @@ static void on_subscribe(struct mosquitto *m, void *context, int mid, int count,
     fflush(stdout);
 }
 
-static void on_message(struct mosquitto *m, void *context, const struct mosquitto_message *message) {
+// The number in a user property; 0 when it is not there.
+static long number(const mosquitto_property *properties, const char *wanted_name) {
+    char *name = NULL, *value = NULL;
+    long found = 0;
+    const mosquitto_property *p = mosquitto_property_read_string_pair(
+        properties, MQTT_PROP_USER_PROPERTY, &name, &value, false);
+    while (p != NULL && found == 0) {
+        if (strcmp(name, wanted_name) == 0) found = atol(value);
+        free(name), free(value);
+        p = mosquitto_property_read_string_pair(p, MQTT_PROP_USER_PROPERTY, &name, &value, true);
+    }
+    if (p != NULL) free(name), free(value);
+    return found;
+}
+
+static void on_message(
+    struct mosquitto *m, void *context, const struct mosquitto_message *message,
+    const mosquitto_property *properties) {
     (void)m, (void)context, (void)message;
-    if (seen++ == 0) {
+    long first = number(properties, "penstock-first");
+    long count = first == 0 ? 1 : number(properties, "penstock-last") - first + 1;
+    if (seen == 0) {
         first_at = now();
         cpu_at_first = cpu();
     }
-    if (seen == wanted) last_at = now();
+    seen += count;
+    if (seen >= wanted) last_at = now();
 }
 
 int main(int argc, char **argv) {
@@ -63,8 +85,12 @@ int main(int argc, char **argv) {
     mosquitto_int_option(m, MOSQ_OPT_PROTOCOL_VERSION, MQTT_PROTOCOL_V5);
     mosquitto_connect_callback_set(m, on_connect);
     mosquitto_subscribe_callback_set(m, on_subscribe);
-    mosquitto_message_callback_set(m, on_message);
-    if (mosquitto_connect(m, "127.0.0.1", atoi(argv[1]), 60) != MOSQ_ERR_SUCCESS) return 69;
+    mosquitto_message_v5_callback_set(m, on_message);
+    struct timespec pause = {.tv_nsec = 5000000};
+    for (int left = 60000; mosquitto_connect(m, "127.0.0.1", atoi(argv[1]), 60) != MOSQ_ERR_SUCCESS;) {
+        if (--left == 0) return 69;
+        nanosleep(&pause, NULL);
+    }
     while (seen < wanted) {
         if (mosquitto_loop(m, 1000, 1) != MOSQ_ERR_SUCCESS) return 69;
     }

@@ -2,6 +2,7 @@
 // the machine and on what else it does. `make bench` runs all; one name runs one:
 //
 //   ingest        durable ingest against a bare C subscriber of the same broker under the same load
+//   filter        a message in the intake without and with limits, filters and aggregates
 //   dedup         look-ups and inserts of the deduplication window
 //   append        commit groups of 1 MiB against bare pwrite + fdatasync of the same size
 //   commit        one small record against a bare pwrite + fdatasync of one block
@@ -11,6 +12,10 @@
 //   amplification bytes written per byte of payload and topic
 //   memory        peak resident memory of the whole agent, while a backlog grows and drains
 //   sizing        hours of outage per ring size, and bytes written per day, at low rates
+//   bridge        messages a second from end to end, beside a Mosquitto bridge
+//   drain         how fast a backlog drains, and its memory, beside a Mosquitto bridge
+//   latency       from publisher to consumer at 1,000 messages a second, beside a Mosquitto bridge
+//   bytes         bytes on the upstream interface, beside a Mosquitto bridge (root)
 //
 // `consume-durable` is the child process of `ingest`.
 
@@ -27,6 +32,7 @@ struct PenstockBenchmarks {
       switch arguments.first {
       case nil:
         try IngestBenchmark.run()
+        try FilterBenchmark.run()
         try DeduplicationBenchmark.run()
         try AppendBenchmark.run()
         try CommitBenchmark.run()
@@ -35,7 +41,12 @@ struct PenstockBenchmarks {
         try AmplificationBenchmark.run()
         try MemoryBenchmark.run()
         try SizingBenchmark.run()
+        try BridgeBenchmark.throughput()
+        try BridgeBenchmark.drain()
+        try BridgeBenchmark.latency()
+        try BridgeBenchmark.bytes()
       case "ingest": try IngestBenchmark.run()
+      case "filter": try FilterBenchmark.run()
       case "dedup": try DeduplicationBenchmark.run()
       case "append": try AppendBenchmark.run()
       case "commit": try CommitBenchmark.run()
@@ -44,11 +55,15 @@ struct PenstockBenchmarks {
       case "amplification": try AmplificationBenchmark.run()
       case "memory": try MemoryBenchmark.run()
       case "sizing": try SizingBenchmark.run()
+      case "bridge": try BridgeBenchmark.throughput()
+      case "drain": try BridgeBenchmark.drain()
+      case "latency": try BridgeBenchmark.latency()
+      case "bytes": try BridgeBenchmark.bytes()
       case "consume-durable": try DurableConsumer.run(Array(arguments.dropFirst()))
       case .some(let name):
         Console.error(
-          "no benchmark \(name): ingest, dedup, append, commit, read, open, amplification, memory "
-            + "or sizing")
+          "no benchmark \(name): ingest, filter, dedup, append, commit, read, open, amplification, "
+            + "memory, sizing, bridge, drain, latency or bytes")
         exit(64)
       }
     } catch {

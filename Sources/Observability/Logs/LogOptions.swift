@@ -13,14 +13,16 @@ package struct LogOptions: Sendable, Hashable {
   }
 
   /// Makes every `Logger` of the process write by these options. Once, before the first `Logger`.
-  package func bootstrap() {
+  /// - Parameter recent: hears of warnings and errors, too.
+  package func bootstrap(recent: RecentProblems? = nil) {
     let output = LogOutput(descriptor: STDERR_FILENO)
     let style = LogStyle(format: format, surroundings: .current(descriptor: STDERR_FILENO))
     let level = self.level
     LoggingSystem.bootstrap(
       { label, provider in
         StandardErrorLogHandler(
-          label: label, level: level, style: style, output: output, metadataProvider: provider)
+          label: label, level: level, style: style, output: output, metadataProvider: provider,
+          recent: recent)
       }, metadataProvider: nil)
   }
 }

@@ -13,10 +13,12 @@ package struct StandardErrorLogHandler: LogHandler {
   private let style: LogStyle
   private let output: LogOutput
   private let wall: @Sendable () -> WallTime
+  private let recent: RecentProblems?
 
+  /// - Parameter recent: hears of warnings and errors, too.
   package init(
     label: String, level: Logger.Level, style: LogStyle, output: LogOutput,
-    metadataProvider: Logger.MetadataProvider? = nil,
+    metadataProvider: Logger.MetadataProvider? = nil, recent: RecentProblems? = nil,
     wall: @escaping @Sendable () -> WallTime = { Clock.wall() }
   ) {
     self.label = label
@@ -24,6 +26,7 @@ package struct StandardErrorLogHandler: LogHandler {
     self.style = style
     self.output = output
     self.metadataProvider = metadataProvider
+    self.recent = recent
     self.wall = wall
   }
 
@@ -37,6 +40,7 @@ package struct StandardErrorLogHandler: LogHandler {
     if let provided = metadataProvider?.get() { merged.merge(provided) { $1 } }
     if let error = event.error { merged["error"] = "\(error)" }
     if let own = event.metadata { merged.merge(own) { $1 } }
+    recent?.note(event.level, event.message.description, merged, time: wall())
     let line = line(event.level, event.message.description, merged)
     output.write(line) { count in
       self.line(.warning, "log lines were left out", ["count": "\(count)"])

@@ -22,7 +22,7 @@ package struct MetricDescription: Hashable, Sendable {
 package enum MetricCatalogue {
   /// In the order of the data path, which is also the order of exposition.
   package static let all: [MetricDescription] =
-    process + ingest + journal + upstream + itself
+    process + brokers + ingest + journal + upstream + link + itself
 
   /// The documented description of `name`; nil for a name that nobody documented.
   package static func description(of name: String) -> MetricDescription? {
@@ -53,6 +53,19 @@ package enum MetricCatalogue {
     gauge("process_start_time_seconds", [], "Start of this process, seconds since 1970."),
   ]
 
+  private static let brokers = [
+    gauge(
+      "penstock_broker_certificate_expiry_timestamp_seconds", ["broker", "which"],
+      "When a certificate of a broker's connections ends, seconds since 1970: ours (client), the "
+        + "CA file's (authority), the broker's own and those above it (server)."),
+    gauge(
+      "penstock_broker_status_online", ["broker"],
+      "1 while the broker's status topic says online and the broker has our will."),
+    counter(
+      "penstock_broker_failbacks_total", ["broker"],
+      "Times the first endpoint of a list accepted again while connections stood at a later one."),
+  ]
+
   private static let ingest = [
     counter(
       "penstock_ingest_messages_total", ["route"],
@@ -68,16 +81,32 @@ package enum MetricCatalogue {
       "Records journalled as dead letters: missing-id, conflict, too-large."),
     counter(
       "penstock_ingest_dropped_total", ["route", "reason"],
-      "Messages acknowledged but deliberately not stored: conflict, quota."),
+      "Messages acknowledged but deliberately not stored: conflict, quota, rate, size, topic, loop "
+        + "(this route has carried it before)."),
     gauge(
       "penstock_ingest_quota_sources", ["route"],
-      "Source topics whose share of the ring is counted, with a source quota."),
+      "Source topics told apart by a source quota or source limits."),
     counter(
       "penstock_ingest_quota_shared_total", ["route"],
-      "Messages of topics beyond the 10,000 that a source quota tells apart: they share one."),
+      "Messages of topics beyond the 10,000 that quota and limits tell apart: they share one."),
+    counter(
+      "penstock_ingest_filtered_total", ["route", "reason"],
+      "Messages that a filter left out, acknowledged, not lost: topic, dead-band, min-interval."),
+    gauge(
+      "penstock_ingest_filter_series", ["route"],
+      "Series that the filters of this route tell apart, of fields and aggregate together."),
+    counter(
+      "penstock_ingest_filter_untracked_total", ["route"],
+      "Messages that passed a filter because there was no place for their series."),
+    counter(
+      "penstock_ingest_aggregated_total", ["route"],
+      "Messages that are summed up: journalled, and in an aggregate."),
+    counter(
+      "penstock_ingest_aggregates_total", ["route"],
+      "Aggregates made and journalled, which are records that nobody sent."),
     counter(
       "penstock_ingest_unprotected_total", ["route"],
-      "Messages that came at QoS 0: journalled, but nobody would have sent them again."),
+      "Messages that came at QoS 0 or 2: journalled, but until then a crash would have lost them."),
     histogram(
       "penstock_ingest_puback_delay_seconds", ["route"],
       "From the receipt of the oldest message of a commit group to its PUBACKs being flushed.",
@@ -88,6 +117,12 @@ package enum MetricCatalogue {
     counter(
       "penstock_ingest_session_lost_total", ["route"],
       "Reconnects where the broker had forgotten our session: what it queued for us is lost."),
+    gauge(
+      "penstock_ingest_session_expiry_seconds", ["route"],
+      "How long the source broker keeps our session while we are away, as it said (MQTT 5)."),
+    counter(
+      "penstock_ingest_takeovers_total", ["route"],
+      "Connections lost, or taken to be, because another client uses our client id."),
     counter("penstock_ingest_reconnects_total", ["route"], "Reconnects to the source broker."),
     gauge("penstock_ingest_paused", ["route"], "1 while paused because the ring is full."),
     gauge("penstock_dedup_window_ids", ["route"], "Message ids in the deduplication window."),
@@ -131,11 +166,25 @@ package enum MetricCatalogue {
       "penstock_upstream_refused_total", ["route", "sink", "code"],
       "Publishes refused by the sink, by MQTT reason code."),
     counter(
-      "penstock_upstream_dead_letters_total", ["route", "sink"],
-      "Records refused upstream for good and kept in the local dead-letter file."),
+      "penstock_upstream_dead_letters_total", ["route", "sink", "reason"],
+      "Records kept in the local dead-letter file: refused upstream for good (refused), commands "
+        + "that were not delivered in time (expired)."),
+    counter(
+      "penstock_upstream_dead_letter_publishes_total", ["route", "sink", "outcome"],
+      "Dead letters published on dead_letter.topic (accepted), or not to be published there and "
+        + "kept on this machine only (refused)."),
     counter(
       "penstock_upstream_resent_total", ["route", "sink"],
-      "Batches sent again after a lost connection or a refusal."),
+      "Batches sent again after a lost connection or a refusal, or because the consumer misses "
+        + "them."
+    ),
+    counter(
+      "penstock_upstream_held_seconds_total", ["route", "sink", "reason"],
+      "Time in which something ready to leave had to wait: rate-limit, priority, socket, "
+        + "data-budget."),
+    gauge(
+      "penstock_upstream_closed", ["route", "sink", "reason"],
+      "1 while disconnected on purpose: connect-window, data-budget."),
     gauge("penstock_upstream_connected", ["route", "sink"], "1 while connected to the sink."),
     counter("penstock_upstream_reconnects_total", ["route", "sink"], "Reconnects to the sink."),
     gauge(
@@ -147,6 +196,35 @@ package enum MetricCatalogue {
     gauge(
       "penstock_upstream_acknowledged_sequence", ["route", "sink"],
       "Last sequence of the contiguous run the sink has accepted."),
+    gauge(
+      "penstock_upstream_batch_divisor", ["route", "sink"],
+      "What the limits of a batch are divided by; above 1 the link breaks before a full batch is "
+        + "through."
+    ),
+    gauge(
+      "penstock_upstream_accepted_intervals", ["route", "sink"],
+      "With drain: live-first: ranges accepted beyond the cursor; at most 8, 0 without a backlog."),
+    gauge(
+      "penstock_upstream_unaccepted_batches", ["route", "sink"],
+      "With accept: hub: batches that the broker has and the consumer has not accepted."),
+    gauge(
+      "penstock_upstream_acceptance_overdue", ["route", "sink"],
+      "With accept: hub: 1 while the consumer has accepted nothing for accept_timeout."),
+    counter(
+      "penstock_upstream_acceptances_total", ["route", "sink", "verdict"],
+      "With accept: hub: messages of the consumer: applied, foreign, future, malformed."),
+    counter(
+      "penstock_upstream_missing_records_total", ["route", "sink"],
+      "With accept: hub: sequences read and sent once more because the consumer misses them."),
+  ]
+
+  private static let link = [
+    gauge(
+      "penstock_link_budget_spent_bytes", ["broker"],
+      "Bytes counted against the data budget in this period, both directions."),
+    gauge(
+      "penstock_link_budget_left_bytes", ["broker"], "Bytes left of the data budget in this period."
+    ),
   ]
 
   private static let itself = [

@@ -74,6 +74,29 @@ package final class MetricsRegistry: MetricsFactory {
     return text.bytes
   }
 
+  /// The value of a counter or gauge now; nil when nobody has made it. Labels in any order.
+  package func value(of name: String, _ labels: [(String, String)]) -> Double? {
+    switch existing(name, labels) {
+    case .counter(let series): series.value
+    case .gauge(let series): series.value
+    case .histogram, nil: nil
+    }
+  }
+
+  /// How much a histogram has been told, and the sum of that; nil when nobody has made it.
+  package func total(
+    of name: String, _ labels: [(String, String)]
+  ) -> (count: UInt64, sum: Double)? {
+    guard case .histogram(let series) = existing(name, labels) else { return nil }
+    let reading = series.read()
+    return (reading.counts.reduce(0, +), reading.sum)
+  }
+
+  private func existing(_ name: String, _ labels: [(String, String)]) -> Instrument? {
+    let labels = PrometheusText.labels(labels, valueByteCountMax: Self.labelValueByteCountMax)
+    return state.withLock { $0.families[name]?.series[labels] }
+  }
+
   // MARK: MetricsFactory
 
   package func makeCounter(label: String, dimensions: [(String, String)]) -> any CounterHandler {

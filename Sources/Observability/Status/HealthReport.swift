@@ -4,9 +4,10 @@ package import GatewayCore
 ///
 /// | status      | when                                                               | HTTP |
 /// |-------------|--------------------------------------------------------------------|------|
-/// | `ok`        | every stage is connected (or stopped)                              | 200  |
-/// | `degraded`  | a broker is away, the ring is full, the disk can only be read, or  | 200  |
-/// |             | we are shutting down                                               |      |
+/// | `ok`        | every stage is connected, stopped, or outside its connect window   | 200  |
+/// | `degraded`  | a broker is away, the ring is full, the disk can only be read, a   | 200  |
+/// |             | data budget is spent, an operator has drained a route, or we are   |      |
+/// |             | shutting down                                                      |      |
 /// | `starting`  | a stage is starting, creating or recovering its journal            | 200  |
 /// | `unhealthy` | a stage has failed (journal poisoned), or ingest makes no progress | 503  |
 ///
@@ -33,12 +34,14 @@ package struct HealthReport: Sendable {
   package let uptime: Duration
   /// Sorted by route, then part.
   package let stages: [Stage]
+  /// What deserves a look although nothing is wrong yet; no part of the status.
+  package let notes: [String]
 
   package var status: Status {
     if stages.contains(where: { $0.isStalled || $0.state.kind == .failed }) { return .unhealthy }
     if !isReady { return .starting }
     let settled = stages.allSatisfy {
-      $0.state.kind == .connected || $0.state.kind == .stopped
+      [.connected, .stopped, .outsideWindow].contains($0.state.kind)
     }
     return settled ? .ok : .degraded
   }
@@ -50,8 +53,8 @@ package struct HealthReport: Sendable {
         switch $0.state.kind {
         case .starting, .creating, .recovering: $0.name.part != .ingest && hasIngest
         case .failed: false
-        case .connecting, .connected, .paused, .deliverOnly, .reconnecting, .refused, .draining,
-          .stopped:
+        case .connecting, .connected, .paused, .deliverOnly, .reconnecting, .refused,
+          .outsideWindow, .budgetSpent, .quiesced, .drained, .draining, .stopped:
           true
         }
       }
@@ -93,6 +96,13 @@ package struct HealthReport: Sendable {
     for (index, stage) in stages.enumerated() {
       if index > 0 { bytes.append(UInt8(ascii: ",")) }
       Self.append(stage, to: &bytes)
+    }
+    bytes.append(ascii: "]")
+    JSONText.append(key: "notes", to: &bytes)
+    bytes.append(ascii: "[")
+    for (index, note) in notes.enumerated() {
+      if index > 0 { bytes.append(ascii: ",") }
+      JSONText.append(string: note, to: &bytes)
     }
     bytes.append(ascii: "]}\n")
     return bytes

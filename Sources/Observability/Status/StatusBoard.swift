@@ -8,6 +8,8 @@ import Synchronization
 /// Any thread; each call is one short lock.
 package final class StatusBoard: StatusReporting {
   package static let detailByteCountMax = 512
+  /// Three certificates of each of the most brokers, and some.
+  package static let notesMax = 64
 
   struct Stage: Sendable {
     var state: StageState
@@ -18,6 +20,7 @@ package final class StatusBoard: StatusReporting {
 
   private struct Contents {
     var stages: [StageName: Stage] = [:]
+    var notes: [String: String] = [:]
     var listener: (@Sendable () -> Void)?
   }
 
@@ -72,6 +75,16 @@ package final class StatusBoard: StatusReporting {
     contents.withLock { $0.stages[stage]?.progressAt = now }
   }
 
+  /// Keeps a sentence about `subject` on the health page until another replaces it or nil takes it
+  /// away: what a person should look at although nothing is wrong yet. No secrets.
+  package func note(_ subject: String, _ text: String?) {
+    let text = text.map { TextSafety.prefix($0, byteCountMax: Self.detailByteCountMax) }
+    contents.withLock { contents in
+      guard contents.notes.count < Self.notesMax || contents.notes[subject] != nil else { return }
+      contents.notes[subject] = text
+    }
+  }
+
   /// Calls `body` after every change of a state, on the reporting thread: it may only wake
   /// somebody. One listener; a new one replaces it.
   func onChange(_ body: (@Sendable () -> Void)?) {
@@ -81,7 +94,7 @@ package final class StatusBoard: StatusReporting {
   /// The picture of this moment.
   package func health() -> HealthReport {
     let now = monotonic()
-    let stages = contents.withLock { $0.stages }
+    let (stages, notes) = contents.withLock { ($0.stages, $0.notes) }
     return HealthReport(
       version: version, uptime: now.since(startedAt),
       stages: stages.map { name, stage in
@@ -89,7 +102,13 @@ package final class StatusBoard: StatusReporting {
         return HealthReport.Stage(
           name: name, state: stage.state, since: stage.sinceWall,
           inState: now.since(stage.since), sinceProgress: idle,
-          isStalled: name.part == .ingest && stage.state.kind != .stopped && idle > stallLimit)
-      }.sorted { $0.name.description < $1.name.description })
+          isStalled: name.part == .ingest && !stage.state.kind.isOver && idle > stallLimit)
+      }.sorted { $0.name.description < $1.name.description },
+      notes: notes.sorted { $0.key < $1.key }.map(\.value))
   }
+}
+
+extension StageState.Kind {
+  /// Its thread has ended in order: there is no progress to expect.
+  fileprivate var isOver: Bool { self == .stopped || self == .drained }
 }

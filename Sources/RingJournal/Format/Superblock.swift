@@ -78,6 +78,7 @@ struct Superblock: Sendable, Equatable {
     var name: String
     var isRequired: Bool
     var acknowledged: UInt64
+    var intervals = AcceptedIntervals()
     var skippedThrough: UInt64 = 0
   }
 
@@ -136,8 +137,13 @@ struct Superblock: Sendable, Equatable {
       let offset = Superblock.sinksOffset + index * Superblock.sinkByteCount
       bytes[offset] = UInt8(sink.name.utf8.count)
       bytes[offset + 1] = sink.isRequired ? 1 : 0
+      bytes[offset + 2] = UInt8(sink.intervals.ranges.count)
       bytes.store(utf8: sink.name, at: offset + 8)
       bytes.store(sink.acknowledged, at: offset + 40)
+      for (place, range) in sink.intervals.ranges.enumerated() {
+        bytes.store(range.first.rawValue, at: offset + 48 + 16 * place)
+        bytes.store(range.last.rawValue, at: offset + 56 + 16 * place)
+      }
       bytes.store(sink.skippedThrough, at: Superblock.skippedOffset + 8 * index)
     }
     for index in 0..<8 { bytes.store(lost[index], at: Superblock.lostOffset + 8 * index) }
@@ -188,6 +194,18 @@ struct Superblock: Sendable, Equatable {
       times.append(time)
     }
     return times
+  }
+
+  /// Those of a sink. What is not as it should be is not believed: it is sent once more.
+  private static func intervals(_ bytes: Span<UInt8>, at offset: Int) -> AcceptedIntervals {
+    var intervals = AcceptedIntervals()
+    for place in 0..<min(Int(bytes[offset + 2]), AcceptedIntervals.countMax) {
+      let first: UInt64 = bytes.load(at: offset + 48 + 16 * place)
+      let last: UInt64 = bytes.load(at: offset + 56 + 16 * place)
+      guard first >= 1, first <= last, last <= Counting.max else { break }
+      _ = intervals.insert(SequenceRange(Sequence(first), Sequence(last)))
+    }
+    return intervals
   }
 
   private static func ledger(_ bytes: Span<UInt8>, at offset: Int) -> LossLedger {
@@ -249,6 +267,7 @@ struct Superblock: Sendable, Equatable {
         Sink(
           name: name,
           isRequired: bytes[offset + 1] & 1 == 1, acknowledged: bytes.load(at: offset + 40),
+          intervals: intervals(bytes, at: offset),
           skippedThrough: bytes.load(at: skippedOffset + 8 * index)))
     }
     return superblock.hasPossibleCounters ? superblock : nil

@@ -209,7 +209,7 @@ extension JournalState {
         index: GroupIndex(plan.kept, countMax: access.layout.dataBlockCount),
         committed: plan.committed, oldestKept: plan.oldestKept, head: plan.head, sinks: sinks,
         before: superblock ?? Superblock(headOffset: plan.head, highWater: plan.head),
-        writerWakeUp: try WakeUp(), expireAfter: nil,
+        writerWakeUp: try WakeUp(), expireAfter: nil, keepsExpired: false,
         elapsedTime: ElapsedTime(
           newest: scan.newest, superblock: superblock, environment: access.environment),
         bootClocks: scan.bootClocks)

@@ -6,6 +6,9 @@ struct CursorTable: Sendable {
     var sink: JournalSink
     /// Nil: the file does not know the name.
     var acknowledged: UInt64?
+    /// Accepted beyond the cursor. An older superblock's are a part of a newer one's, and what the
+    /// cursor has passed since is left out when it is known.
+    var intervals = AcceptedIntervals()
     var skippedThrough: UInt64 = 0
   }
 
@@ -36,7 +39,10 @@ struct CursorTable: Sendable {
           known = max(known ?? 0, inHeader)
         }
       }
-      rows.append(Row(sink: sink, acknowledged: known, skippedThrough: skippedThrough))
+      rows.append(
+        Row(
+          sink: sink, acknowledged: known, intervals: entry?.intervals ?? AcceptedIntervals(),
+          skippedThrough: skippedThrough))
     }
     let names = superblock?.sinks.map(\.name) ?? []
     dropped = names.filter { name in !sinks.contains { $0.name == name } }

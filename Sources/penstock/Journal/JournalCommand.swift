@@ -8,8 +8,8 @@ struct JournalCommand: ParsableCommand {
       The reading commands take no lock and write nothing: they work beside a running gateway, on \
       a file that a dead one left, on a copy on another machine, and on the dead letters \
       (<route>.dead), which are a journal of their own. Each takes the path of the file, or \
-      --config and --route to find it. So does replay, which reads as they do and publishes what \
-      it reads.
+      --config and --route to find it, with --dead-letters that of the dead letters. So does \
+      replay, which reads as they do and publishes what it reads.
 
       The writing commands (create, repair, resize, skip) need the gateway stopped. Whatever \
       moment they are interrupted at, the file is as before or as asked for.

@@ -27,6 +27,7 @@ struct JournalExportCommand: ParsableCommand {
         penstock journal export /var/lib/penstock/telemetry.journal > telemetry.jsonl
         penstock journal export copy.journal --source 'pumps/ND01/#' --since 2h
         penstock journal export --config penstock.yaml --route telemetry --from 1041 --to 1540
+        penstock journal export telemetry.dead --reason refused > refused.jsonl
 
       Exit codes: 0 written, gaps included · 64 usage · 65 not a usable journal · 74 the file \
       cannot be read, or the output cannot be written.

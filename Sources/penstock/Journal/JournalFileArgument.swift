@@ -16,15 +16,23 @@ struct JournalLocation: ParsableArguments {
       "The route of --config; needed when there are several.", valueName: "name"))
   var route: String?
 
+  @Flag(help: "The dead letters of the route of --config, instead of its journal.")
+  var deadLetters = false
+
   func validate() throws {
     if route != nil && config == nil { throw ValidationError("--route needs --config.") }
+    if deadLetters && config == nil {
+      throw ValidationError("--dead-letters needs --config; or give the path of the .dead file.")
+    }
   }
 
   /// The path of the journal: `file`, or what the configuration says.
   func path(file: String?) throws -> String {
     switch (file, config) {
     case (let file?, nil): return file
-    case (nil, let config?): return try configuredRoute(config).journalPath
+    case (nil, let config?):
+      let route = try configuredRoute(config)
+      return deadLetters ? route.deadLetterPath : route.journalPath
     case (nil, nil):
       throw ValidationError(
         "Which journal? Give its path, or --config FILE and --route NAME.")

@@ -17,6 +17,8 @@ struct JournalListCommand: ParsableCommand {
         penstock journal list /var/lib/penstock/telemetry.journal --limit 20
         penstock journal list telemetry.journal --undelivered central --source 'pumps/+/metrics'
         penstock journal list telemetry.journal --groups --json
+        penstock journal list telemetry.journal --reason conflict
+        penstock journal list --config penstock.yaml --route commands --dead-letters
 
       Exit codes: 0 listed · 64 usage · 65 not a usable journal · 74 the file cannot be read.
       """)
@@ -34,7 +36,10 @@ struct JournalListCommand: ParsableCommand {
 
   func validate() throws {
     if let limit, limit < 1 { throw ValidationError("--limit is at least 1.") }
-    if groups && (selection.source != nil || selection.since != nil || selection.until != nil) {
+    if groups
+      && (selection.source != nil || selection.since != nil || selection.until != nil
+        || selection.reason != nil)
+    {
       throw ValidationError("--groups goes with --from, --to and --undelivered only.")
     }
   }

@@ -25,6 +25,11 @@ struct JournalReplayCommand: ParsableCommand {
       ring has overwritten is reported and not replayed. A raw record is not retained, and its \
       Message Expiry Interval begins anew.
 
+      Of a file of dead letters (<route>.dead) it publishes the records as they were, data on \
+      their own topics, under the names they had in the route's journal: for a broker that takes \
+      now what it refused then. Left out and counted are letters of which the file holds only a \
+      part, and, without --expired, commands that expired: to send one is to execute it.
+
       Stops at the first record that the broker refuses, when the connection is lost, and at \
       SIGINT or SIGTERM after waiting for the answers that are missing; then it says with which \
       --from to go on. Records the broker took a moment before may come once more.
@@ -35,6 +40,8 @@ struct JournalReplayCommand: ParsableCommand {
         penstock journal replay --config penstock.yaml --route telemetry --sink central \
       --since 2h --source 'pumps/ND01/#' --rate 200/s
         penstock journal replay copy.journal --from 1 --dry-run --topic x
+        penstock journal replay --config penstock.yaml --route telemetry --dead-letters \
+      --sink central --reason refused
 
       Exit codes: 0 all accepted · 64 usage · 65 not a usable journal · 69 the broker is \
       unavailable or refuses, or interrupted · 74 the file cannot be read · 78 configuration.
@@ -60,13 +67,16 @@ struct JournalReplayCommand: ParsableCommand {
         + "gateway's id.", valueName: "name"))
   var site: String?
 
+  @Flag(help: "Of dead letters: commands that expired, too. Whoever gets them executes them.")
+  var expired = false
+
   @Flag(help: "Connect to nothing; only say what would be published.") var dryRun = false
   @Flag(help: "Print one JSON object.") var json = false
 
   func validate() throws {
     if selection.isEverything {
       throw ValidationError(
-        "Which records? Give --from, --to, --since, --until or --source; --from 1 for all.")
+        "Which records? Give --from, --to, --since, --until, --source or --reason; all: --from 1.")
     }
   }
 
@@ -123,7 +133,7 @@ struct JournalReplayCommand: ParsableCommand {
     let total = last.count(since: first.previous)
     do throws(JournalError) {
       try observer.visit(from: first, through: last) { item, bytes in
-        let isWanted = report.count(item, bytes, selection)
+        let isWanted = report.count(item, bytes, selection, allowsExpired: expired)
         do throws(ReplayEnd) {
           for message in batches.add(item, bytes, isWanted: isWanted) {
             try hand(over: message, &publisher, &report)
@@ -163,7 +173,7 @@ struct JournalReplayCommand: ParsableCommand {
 extension ReplayReport {
   /// Counts what the journal holds; answers whether it is asked for.
   fileprivate mutating func count(
-    _ item: JournalItem, _ bytes: Span<UInt8>, _ selection: RecordSelection
+    _ item: JournalItem, _ bytes: Span<UInt8>, _ selection: RecordSelection, allowsExpired: Bool
   ) -> Bool {
     switch item {
     case .gap(let gap): gapCount += gap.range.count
@@ -171,6 +181,21 @@ extension ReplayReport {
     case .record(let record):
       guard selection.includes(record, bytes) else {
         leftOutCount += record.sequences.count
+        return false
+      }
+      switch ReplayLetter(record, bytes)?.unfit(allowsExpired: allowsExpired) {
+      case .expired:
+        expiredCount += 1
+        return false
+      case .cut:
+        cutCount += 1
+        return false
+      case nil: break
+      }
+      if sink.batch.format == .raw, record.kind != .tombstone,
+        sink.topicMap.apply(to: String(decoding: bytes.extracting(record.topic))) == nil
+      {
+        unmappedCount += 1
         return false
       }
       if case .tombstone = record.kind {

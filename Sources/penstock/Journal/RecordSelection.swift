@@ -31,6 +31,13 @@ struct RecordSelection: ParsableArguments {
     transform: RecordSelection.time)
   var until: WallTime?
 
+  @Option(
+    help: ArgumentHelp(
+      "Only dead letters: missing-id, conflict, too-large, refused, expired, or any.",
+      valueName: "reason"),
+    transform: DeadLetterFilter.init)
+  var reason: DeadLetterFilter?
+
   func validate() throws {
     if from == 0 { throw ValidationError("Sequences begin at 1.") }
     if let from, let to, to < from { throw ValidationError("--to lies before --from.") }
@@ -39,7 +46,7 @@ struct RecordSelection: ParsableArguments {
 
   /// Nothing was said.
   var isEverything: Bool {
-    from == nil && to == nil && since == nil && until == nil && source == nil
+    from == nil && to == nil && since == nil && until == nil && source == nil && reason == nil
   }
 
   /// Whether a record within `from` and `to` is asked for. A wrong clock may make times go back, so
@@ -47,6 +54,7 @@ struct RecordSelection: ParsableArguments {
   func includes(_ record: JournalRecord, _ bytes: Span<UInt8>) -> Bool {
     if let since, record.received < since { return false }
     if let until, record.received >= until { return false }
+    if let reason, !reason.includes(record) { return false }
     return source?.matches(bytes.extracting(record.topic)) ?? true
   }
 
@@ -73,5 +81,29 @@ struct RecordSelection: ParsableArguments {
       throw ValidationError("\(text) is not a number of days.")
     }
     return .seconds(days * 86_400)
+  }
+}
+
+/// Which dead letters of a journal are asked for.
+enum DeadLetterFilter: Equatable {
+  case any
+  case reason(DeadLetterReason)
+
+  init(_ text: String) throws {
+    if text == "any" {
+      self = .any
+    } else if let reason = DeadLetterReason.allCases.first(where: { $0.text == text }) {
+      self = .reason(reason)
+    } else {
+      let reasons = DeadLetterReason.allCases.map(\.text).joined(separator: ", ")
+      throw ValidationError("\(text) is not a reason: write \(reasons), or any.")
+    }
+  }
+
+  func includes(_ record: JournalRecord) -> Bool {
+    switch self {
+    case .any: record.kind == .deadLetter
+    case .reason(let reason): record.kind == .deadLetter && record.reason == reason
+    }
   }
 }

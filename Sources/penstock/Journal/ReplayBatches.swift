@@ -34,7 +34,7 @@ struct ReplayBatches: ~Copyable {
   private let identity: JournalIdentity
   private let site: String
   private var encoder: EnvelopeEncoder
-  private var rawProperties = RawProperties()
+  private var rawProperties: RawProperties
   private var envelope: Envelope?
   /// Passed over since the envelope's last record.
   private var passedOver: SequenceRange?
@@ -58,6 +58,8 @@ struct ReplayBatches: ~Copyable {
     byteCountMax = min(
       sink.batch.byteCountMax.rawValue, sink.packetByteCountMax?.rawValue ?? .max)
     rate?.limit(&recordCountMax, &byteCountMax)
+    rawProperties = RawProperties(
+      via: Via.name(gateway: identity.gatewayID, route: identity.routeName))
     encoder = EnvelopeEncoder(
       gateway: identity.gatewayID, site: self.site, route: identity.routeName,
       previous: identity.previous, isReplay: true)
@@ -74,7 +76,8 @@ struct ReplayBatches: ~Copyable {
     _ item: JournalItem, _ bytes: Span<UInt8>, isWanted: Bool
   ) -> [ReplayMessage] {
     if case .record(let record) = item {
-      guard isWanted else {
+      // What was not delivered the first time is in an aggregate.
+      guard isWanted, !record.flags.contains(.elided) else {
         passOver(record.sequences)
         return []
       }
@@ -141,11 +144,30 @@ struct ReplayBatches: ~Copyable {
   private mutating func append(_ item: JournalItem, _ bytes: Span<UInt8>) {
     switch item {
     case .record(let record):
-      if encoder.appendRecord(record, bytes) == nil { envelope?.recordCount += 1 }
+      if let letter = ReplayLetter(record, bytes) {
+        append(record, letter, bytes)
+      } else if encoder.appendRecord(record, bytes) == nil {
+        envelope?.recordCount += 1
+      }
     case .gap(let gap): encoder.appendGap(gap)
     case .absent: return
     }
     envelope?.last = item.sequences.last
+  }
+
+  /// A dead letter as the data it was.
+  private mutating func append(
+    _ record: JournalRecord, _ letter: ReplayLetter, _ bytes: Span<UInt8>
+  ) {
+    let id = bytes.extracting(record.idTextBytes)
+    let name = id.isEmpty ? Array((letter.nameWithoutID ?? "").utf8) : []
+    encoder.appendEvent(
+      EventFields(
+        sequence: record.sequence, flags: record.flags,
+        received: letter.received ?? record.received),
+      topic: bytes.extracting(record.topic), id: id.isEmpty ? name.span : id,
+      properties: letter.properties.span, payload: bytes.extracting(record.payload))
+    envelope?.recordCount += 1
   }
 
   private mutating func message(
@@ -170,19 +192,26 @@ struct ReplayBatches: ~Copyable {
   /// A record as it came. What cannot be said so travels as an envelope on the notice topics.
   private mutating func raw(_ item: JournalItem, _ bytes: Span<UInt8>) -> ReplayMessage? {
     if case .absent = item { return nil }
-    guard case .record(let record) = item, record.kind == .data else { return notice(item, bytes) }
+    guard case .record(let record) = item else { return notice(item, bytes) }
+    let letter = ReplayLetter(record, bytes)
+    guard record.kind == .data || letter != nil,
+      let topic = sink.topicMap.apply(to: String(decoding: bytes.extracting(record.topic)))
+    else { return notice(item, bytes) }
+    var kept = letter?.properties ?? []
+    if letter == nil { kept.append(bytes.extracting(record.properties)) }
     var properties: [UInt8] = []
     // The age is not taken off the Message Expiry Interval: an operator who sends an old record
     // again wants it to arrive.
     rawProperties.append(
-      id: bytes.extracting(record.idTextBytes), journal: identity.id, epoch: record.epoch,
-      sequence: record.sequence, received: (record.received, record.clockSync),
-      kept: bytes.extracting(record.properties), dwell: .zero, isReplay: true, to: &properties)
+      id: bytes.extracting(record.idTextBytes), journal: letter?.journal ?? identity.id,
+      epoch: letter?.epoch ?? record.epoch, sequence: letter?.sequence ?? record.sequence,
+      received: (letter?.received ?? record.received, record.clockSync), kept: kept.span,
+      dwell: .zero, isReplay: true, to: &properties)
     var payload: [UInt8] = []
     payload.append(bytes.extracting(record.payload))
     return ReplayMessage(
-      topic: sink.topicMap.apply(to: String(decoding: bytes.extracting(record.topic))),
-      payload: payload, properties: properties, sequences: record.sequences, recordCount: 1)
+      topic: topic, payload: payload, properties: properties, sequences: record.sequences,
+      recordCount: 1)
   }
 
   private mutating func notice(_ item: JournalItem, _ bytes: Span<UInt8>) -> ReplayMessage? {

@@ -12,6 +12,11 @@ struct ReplayReport {
   /// Found in the journal.
   var recordCount = 0
   var leftOutCount: UInt64 = 0
+  /// Asked for and not sent: commands that expired, letters that are not whole, records whose topic
+  /// has no counterpart.
+  var expiredCount: UInt64 = 0
+  var cutCount: UInt64 = 0
+  var unmappedCount: UInt64 = 0
   var gapCount: UInt64 = 0
   var absentCount: UInt64 = 0
   /// Made of it.
@@ -36,6 +41,13 @@ struct ReplayReport {
     if accepted.through > .none {
       Console.line("last accepted sequence: \(accepted.through)")
     }
+    for (count, why) in [
+      (expiredCount, "expired commands, not sent without --expired"),
+      (cutCount, "not whole in the file, not sent"),
+      (unmappedCount, "of topics that topic_map maps to nothing, not sent"),
+    ] where count > 0 {
+      Console.line("left out: \(Figures.count(count, "record")), \(why)")
+    }
     if gapCount > 0 { Console.line("gaps among them: \(Figures.count(gapCount, "record")) lost") }
     if absentCount > 0 {
       Console.line(
@@ -54,6 +66,9 @@ struct ReplayReport {
         $0.put("messages", messageCount)
         $0.put("bytes", byteCount)
         $0.put("left_out_records", leftOutCount)
+        $0.put("expired_records", expiredCount)
+        $0.put("cut_records", cutCount)
+        $0.put("unmapped_records", unmappedCount)
         $0.put("gap_records", gapCount)
         $0.put("absent_records", absentCount)
         $0.put("accepted_records", accepted.recordCount)
@@ -101,7 +116,8 @@ struct ReplayReport {
   private var destination: String {
     let broker = sink.connection.endpoints.map { "\($0)" }.joined(separator: " or ")
     guard sink.batch.format == .raw else { return "\(broker), topic \(sink.topic)" }
-    let prefix = sink.topicMap.apply(to: "")
+    guard sink.topicMap.rules.isEmpty else { return "\(broker), topics as topic_map says" }
+    let prefix = sink.topicMap.addPrefix
     return prefix.isEmpty ? "\(broker), topics as they were" : "\(broker), topics \(prefix)…"
   }
 }

@@ -13,6 +13,8 @@ enum FuzzTarget: String, CaseIterable, Sendable {
   case ring
   /// The envelope that the hub reads, plain or compressed.
   case envelope
+  /// What a consumer says it has committed.
+  case acceptance
   /// A record with its MQTT properties on its way into an envelope and out again.
   case event
   /// JSON payloads: scanner, pointers, reader.
@@ -31,6 +33,7 @@ enum FuzzTarget: String, CaseIterable, Sendable {
     case .record: try RecordTarget.run(bytes)
     case .ring: try RingTarget.run(bytes)
     case .envelope: try EnvelopeTarget.run(bytes)
+    case .acceptance: try AcceptanceTarget.run(bytes)
     case .event: try EventTarget.run(bytes)
     case .json: try JSONTarget.run(bytes)
     case .identity: try IdentityTarget.run(bytes)
@@ -46,6 +49,7 @@ enum FuzzTarget: String, CaseIterable, Sendable {
     case .record: RecordTarget.seeds()
     case .ring: try RingTarget.seeds()
     case .envelope: EnvelopeTarget.seeds()
+    case .acceptance: AcceptanceTarget.seeds()
     case .event: EventTarget.seeds()
     case .json: JSONTarget.seeds()
     case .identity: IdentityTarget.seeds()

@@ -10,8 +10,8 @@ final class Deliveries: Sendable {
   struct Contents: Sendable {
     var envelopes: [Envelope] = []
     var undecodable: [String] = []
-    /// With `format: raw`: topic and payload of each message.
-    var raw: [(topic: String, payload: [UInt8])] = []
+    /// With `format: raw`: each message.
+    var raw: [RawMessage] = []
 
     var events: [Event] { envelopes.flatMap(\.events) }
     var gaps: [Gap] { envelopes.flatMap(\.gaps) }
@@ -25,13 +25,18 @@ final class Deliveries: Sendable {
   private let observer: CentralObserver
 
   /// Subscribes before it returns. `isRaw`: the messages are payloads, not batches.
-  init(_ endpoint: BrokerEndpoint, filter: String, isRaw: Bool = false) throws {
+  init(
+    _ endpoint: BrokerEndpoint, filter: String, isRaw: Bool = false,
+    clientID: String = "observer", protocolVersion: ProtocolVersion = .v5
+  ) throws {
     let box = Box()
     self.box = box
-    observer = try CentralObserver(endpoint: endpoint, clientID: "observer", filters: [filter]) {
-      topic, payload in
+    observer = try CentralObserver(
+      endpoint: endpoint, clientID: clientID, filters: [filter],
+      protocolVersion: protocolVersion
+    ) { header, topic, payload, properties in
       if isRaw {
-        let message = (String(decoding: topic), Array(copying: payload))
+        let message = RawMessage(header, topic, payload, properties)
         box.contents.withLock { $0.raw.append(message) }
         return
       }
@@ -65,11 +70,16 @@ final class Deliveries: Sendable {
 
   /// What is wrong with these deliveries of exactly the message ids `ids`; empty when nothing is.
   /// The same sequence again is no fault, another sequence with the same id is.
-  func faults(expecting ids: [String]) -> [String] {
-    let contents = contents
-    var faults = contents.undecodable.map { "undecodable: \($0)" }
+  func faults(expecting ids: [String]) -> [String] { Self.faults(of: [self], expecting: ids) }
+
+  /// As above, of what came at several brokers together.
+  static func faults(of all: [Deliveries], expecting ids: [String]) -> [String] {
+    let contents = all.map(\.contents)
+    var faults = contents.flatMap(\.undecodable).map { "undecodable: \($0)" }
     var sequences: [String: Set<GatewayCore.Sequence>] = [:]
-    for event in contents.events { sequences[event.id, default: []].insert(event.sequence) }
+    for event in contents.flatMap(\.events) {
+      sequences[event.id, default: []].insert(event.sequence)
+    }
     let expected = Set(ids)
     for id in expected where sequences[id] == nil { faults.append("lost: \(id)") }
     for (id, found) in sequences {

@@ -7,6 +7,11 @@ struct GatewayFile {
   /// Of the broker sections.
   var fieldLines: [String] = []
   var centralLines: [String] = []
+  /// Further brokers.
+  var brokerLines: [String] = []
+  /// `status_topic` of the central broker; nil leaves the default. Most tests look at the sink's
+  /// connection and want no other.
+  var statusTopic: String? = "none"
   var filters = ["pumps/+/metrics"]
   /// Of the route, beside journal and destination.
   var routeLines: [String] = []
@@ -14,6 +19,14 @@ struct GatewayFile {
   var journalLines = ["size: 16MiB"]
   /// Of the destination.
   var sinkLines = ["batch: {max_delay: 50ms}"]
+  /// Further destinations and routes, as lines after the first destination.
+  var lastLines: [String] = []
+  /// Whole sections behind the usual ones, indented as their section is at its top.
+  var moreBrokerLines: [String] = []
+  var moreSinkLines: [String] = []
+  var moreRouteLines: [String] = []
+  /// More routes, each beginning with `- name: …`, indented as they are to be under `routes`.
+  var moreRoutes: [String] = []
 
   init(fieldPort: UInt16, centralPort: UInt16) {
     field = "mqtt://127.0.0.1:\(fieldPort)"
@@ -25,6 +38,15 @@ struct GatewayFile {
   /// The topic of the batches.
   var upstreamTopic: String { "penstock/v1/\(gatewayID)/telemetry" }
 
+  /// A second route to the same destination.
+  mutating func addRoute(_ name: String, filter: String) {
+    lastLines += [
+      "  - name: \(name)", "    from: field", "    subscribe: [\"\(filter)\"]",
+      "    journal: {size: 16MiB}",
+      "    to: [{name: central, broker: central, batch: {max_delay: 50ms}}]",
+    ]
+  }
+
   func text(dataDirectory: String, observabilityPort: UInt16) -> String {
     var lines = [
       "gateway: {id: \(gatewayID), data_directory: \"\(dataDirectory)\"}",
@@ -34,6 +56,9 @@ struct GatewayFile {
     ]
     lines += fieldLines.map { "    " + $0 }
     lines += ["  central:", "    url: \(central)"] + centralLines.map { "    " + $0 }
+    if let statusTopic { lines.append("    status_topic: \(statusTopic)") }
+    lines += brokerLines
+    lines += moreBrokerLines.map { "  " + $0 }
     lines += [
       "routes:", "  - name: telemetry", "    from: field",
       "    subscribe: [\(filters.map { "\"\($0)\"" }.joined(separator: ", "))]",
@@ -42,6 +67,10 @@ struct GatewayFile {
     lines += ["    journal:"] + journalLines.map { "      " + $0 }
     lines += ["    to:", "      - name: central", "        broker: central"]
     lines += sinkLines.map { "        " + $0 }
+    lines += lastLines
+    lines += moreSinkLines.map { "      " + $0 }
+    lines += moreRouteLines.map { "  " + $0 }
+    lines += moreRoutes.map { "  " + $0 }
     return lines.joined(separator: "\n") + "\n"
   }
 }

@@ -26,6 +26,10 @@ final class TestProducer {
   struct Message {
     var topic: String
     var payload: [UInt8]
+    var quality = QualityOfService.atLeastOnce
+    var isRetained = false
+    /// In wire encoding.
+    var properties: [UInt8] = []
 
     init(_ topic: String, _ payload: [UInt8]) {
       self.topic = topic
@@ -43,8 +47,13 @@ final class TestProducer {
   private let handler = Handler()
   private var client: MosquittoClient<Handler>
 
-  init(_ endpoint: BrokerEndpoint) throws {
-    var options = ConnectionOptions(endpoints: [endpoint], clientID: "producer")
+  /// With a client id of somebody else it ends that one's session.
+  init(
+    _ endpoint: BrokerEndpoint, clientID: String = "producer",
+    protocolVersion: ProtocolVersion = .v5
+  ) throws {
+    var options = ConnectionOptions(endpoints: [endpoint], clientID: clientID)
+    options.protocolVersion = protocolVersion
     options.cleanStart = true
     options.sessionExpiry = .zero
     client = MosquittoClient(
@@ -61,7 +70,9 @@ final class TestProducer {
     for message in messages {
       mids.append(
         try client.publish(
-          topic: message.topic, payload: message.payload.span, quality: .atLeastOnce))
+          topic: message.topic, payload: message.payload.span, quality: message.quality,
+          retain: message.isRetained,
+          properties: PublishProperties(wireEncoding: message.properties)))
       let sent = mids.count
       try turn(until: { sent - $0.answers.count < window })
     }

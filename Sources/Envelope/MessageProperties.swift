@@ -6,27 +6,34 @@ package import GatewayCore
 /// The properties of a message that carries an envelope. Everything in them stands in the envelope
 /// as well: they are there for brokers and rules that route without reading payloads.
 package enum EnvelopeProperties {
-  /// Also of a compressed envelope, which says `content-encoding: zstd` beside it.
-  package static let contentType = "application/vnd.penstock.envelope+json"
+  package static func contentType(_ compression: Compression) -> String {
+    switch compression {
+    case .none: "application/vnd.penstock+json"
+    case .zstd: "application/vnd.penstock+zstd"
+    }
+  }
 
-  /// Appends content type and payload format, and the user properties `penstock-gateway`,
-  /// `penstock-site`, `penstock-route`, `penstock-journal`, `penstock-epoch`, `penstock-first`,
-  /// `penstock-last`, `penstock-via` and, when compressed, `content-encoding`.
+  /// Appends the content type, for plain JSON the payload format, and the user properties that say
+  /// what it is:
+  ///
+  ///     penstock-via       <gateway>/<route>
+  ///     penstock-position  <journal>/<first>-<last>, as they stand in the envelope
+  ///     penstock-site      only when it is not the gateway's id
+  ///     penstock-replay    "true", or absent
+  ///     penstock-backlog   "true", or absent
+  ///
+  /// Few and short, because they can cost more than the records of a small batch.
   package static func append(
     _ header: EnvelopeHeader, compression: Compression, to properties: inout [UInt8]
   ) {
-    MQTTPropertyWriter.append(.contentType, value: contentType.utf8.span, to: &properties)
-    switch compression {
-    case .none: MQTTPropertyWriter.append(.payloadFormatIndicator, number: 1, to: &properties)
-    case .zstd: append("content-encoding", "zstd", to: &properties)
+    MQTTPropertyWriter.append(
+      .contentType, value: contentType(compression).utf8.span, to: &properties)
+    if compression == .none {
+      MQTTPropertyWriter.append(.payloadFormatIndicator, number: 1, to: &properties)
     }
-    append("penstock-gateway", header.gateway, to: &properties)
-    append("penstock-site", header.site, to: &properties)
-    append("penstock-route", header.route, to: &properties)
-    append("penstock-journal", header.journal.description, to: &properties)
-    append("penstock-epoch", header.epoch.description, to: &properties)
-    append("penstock-first", header.first.description, to: &properties)
-    append("penstock-last", header.last.description, to: &properties)
+    if header.site != header.gateway { append("penstock-site", header.site, to: &properties) }
+    append(
+      "penstock-position", "\(header.journal)/\(header.first)-\(header.last)", to: &properties)
     if header.isReplay { append("penstock-replay", "true", to: &properties) }
     if header.isBacklog { append("penstock-backlog", "true", to: &properties) }
     append(

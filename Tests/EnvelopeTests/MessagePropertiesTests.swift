@@ -149,18 +149,23 @@ struct MessagePropertiesTests {
 
   @Test("an envelope's numbers are its properties, and a compressed one says so")
   func envelope() {
-    let header = EnvelopeHeader(
-      gateway: "g", site: "s", route: "r", journal: EnvelopeEncoder.journal,
-      epoch: EnvelopeEncoder.epoch, first: Sequence(2), last: Sequence(3))
     let numbers = [
-      "penstock-gateway=g", "penstock-site=s", "penstock-route=r",
-      "penstock-journal=01234567-89ab-4cde-8f01-23456789abcd", "penstock-epoch=9f3c000000000001",
-      "penstock-first=2", "penstock-last=3", "penstock-via=g/r",
+      "penstock-position=01234567-89ab-4cde-8f01-23456789abcd/2-3",
+      "penstock-via=g/r",
     ]
-    for (compression, sign) in [(Compression.none, "1#1"), (.zstd, "content-encoding=zstd")] {
-      var properties: [UInt8] = []
-      EnvelopeProperties.append(header, compression: compression, to: &properties)
-      #expect(list(properties) == ["3:application/vnd.penstock.envelope+json", sign] + numbers)
+    let kinds = [
+      (Compression.none, ["3:application/vnd.penstock+json", "1#1"]),
+      (.zstd, ["3:application/vnd.penstock+zstd"]),
+    ]
+    for (compression, ofKind) in kinds {
+      for (site, ofSite) in [("g", []), ("s", ["penstock-site=s"])] {
+        let header = EnvelopeHeader(
+          gateway: "g", site: site, route: "r", journal: EnvelopeEncoder.journal,
+          epoch: EnvelopeEncoder.epoch, first: Sequence(2), last: Sequence(3))
+        var properties: [UInt8] = []
+        EnvelopeProperties.append(header, compression: compression, to: &properties)
+        #expect(list(properties) == ofKind + ofSite + numbers)
+      }
     }
   }
 }

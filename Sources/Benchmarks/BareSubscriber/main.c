@@ -46,27 +46,28 @@ static void on_subscribe(struct mosquitto *m, void *context, int mid, int count,
     fflush(stdout);
 }
 
-// The number in a user property; 0 when it is not there.
-static long number(const mosquitto_property *properties, const char *wanted_name) {
+// The records of an envelope, from its penstock-position, <journal>/<first>-<last>; 1 for a
+// message that is none.
+static long record_count(const mosquitto_property *properties) {
     char *name = NULL, *value = NULL;
-    long found = 0;
+    long first = 1, last = 1;
     const mosquitto_property *p = mosquitto_property_read_string_pair(
         properties, MQTT_PROP_USER_PROPERTY, &name, &value, false);
-    while (p != NULL && found == 0) {
-        if (strcmp(name, wanted_name) == 0) found = atol(value);
+    while (p != NULL) {
+        bool is_position = strcmp(name, "penstock-position") == 0;
+        if (is_position) sscanf(value, "%*[^/]/%ld-%ld", &first, &last);
         free(name), free(value);
+        if (is_position) break;
         p = mosquitto_property_read_string_pair(p, MQTT_PROP_USER_PROPERTY, &name, &value, true);
     }
-    if (p != NULL) free(name), free(value);
-    return found;
+    return last - first + 1;
 }
 
 static void on_message(
     struct mosquitto *m, void *context, const struct mosquitto_message *message,
     const mosquitto_property *properties) {
     (void)m, (void)context, (void)message;
-    long first = number(properties, "penstock-first");
-    long count = first == 0 ? 1 : number(properties, "penstock-last") - first + 1;
+    long count = record_count(properties);
     if (seen == 0) {
         first_at = now();
         cpu_at_first = cpu();

@@ -136,14 +136,10 @@ package struct DeduplicationWindow: ~Copyable {
       }
       removeOldest()
     }
-    var index = oldestIndex + Int(end - oldest)
-    if index >= capacity { index -= capacity }
-    let entry = Entry(hash: hash, digest: digest)
-    if index == entries.count { entries.append(entry) } else { entries[index] = entry }
+    let index = place(Entry(hash: hash, digest: digest))
     var slot = home(of: hash)
     while slots[slot] != 0 { slot = slot + 1 == slots.count ? 0 : slot + 1 }
     slots[slot] = tag(of: hash) | UInt32(index + 1)
-    end += 1
   }
 
   /// Remembers an id like `insert` and leaves the index for later: nothing may be asked before
@@ -163,11 +159,17 @@ package struct DeduplicationWindow: ~Copyable {
       }
       passOldest()
     }
+    _ = place(Entry(hash: hash, digest: digest))
+  }
+
+  /// Puts an entry behind the newest, where there is room for one; where it is now.
+  @inline(__always)
+  private mutating func place(_ entry: Entry) -> Int {
     var index = oldestIndex + Int(end - oldest)
     if index >= capacity { index -= capacity }
-    let entry = Entry(hash: hash, digest: digest)
     if index == entries.count { entries.append(entry) } else { entries[index] = entry }
     end += 1
+    return index
   }
 
   /// Puts all that `insertUnindexed` remembered into the index, which must be empty. The places lie

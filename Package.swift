@@ -124,7 +124,7 @@ let package = Package(
         "RingJournal", "Filtering", "Deduplication", "JSONScanning", "Mosquitto",
         "GatewayConfiguration", "Observability", logging, metrics, lifecycle, unixSignals,
       ], swiftSettings: settings + sabotage),
-    module("PumpTelemetry", ["GatewayCore"]),
+    module("PumpTelemetry", ["GatewayCore", "JSONScanning"]),
     module(
       "Audit", ["GatewayCore", "Platform", "Mosquitto", "Envelope", "PumpTelemetry", logging]),
     .executableTarget(

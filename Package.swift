@@ -124,7 +124,10 @@ let package = Package(
         "RingJournal", "Filtering", "Deduplication", "JSONScanning", "Mosquitto",
         "GatewayConfiguration", "Observability", logging, metrics, lifecycle, unixSignals,
       ], swiftSettings: settings + sabotage),
-    module("PumpTelemetry", ["GatewayCore"]),
+    module("PumpTelemetry", ["GatewayCore", "JSONScanning"]),
+    // Decisions of the hub, without I/O.
+    module("AlertRules", ["GatewayCore", "JSONScanning", "GatewayConfiguration"]),
+    module("Maintenance", ["GatewayCore", "JSONScanning"]),
     module(
       "Audit", ["GatewayCore", "Platform", "Mosquitto", "Envelope", "PumpTelemetry", logging]),
     .executableTarget(
@@ -168,6 +171,8 @@ let package = Package(
         "RingJournal", "TestSupport", "Upstream", logging,
       ]),
     tests("PumpTelemetry", ["GatewayCore", "JSONScanning"]),
+    tests("AlertRules", ["GatewayConfiguration", "GatewayCore"]),
+    tests("Maintenance", ["GatewayCore", "JSONScanning"]),
     tests("Control", ["GatewayCore", "Platform", logging, lifecycle, lifecycleTestKit]),
     tests(
       "Ingest",

@@ -4,6 +4,11 @@
 // messages keep their order. A connection that is lost is made again and what was not acknowledged
 // is sent again first, as a real pump's client would: so a message may reach the broker twice
 // without being repeated on purpose.
+//
+// Commands come over the same connections. The PUBACK of a command leaves when it was obeyed or
+// refused and its confirmation waits to be sent, which it is before anything new. While a
+// connection is away its pumps are deaf: sessions are not kept, so whoever sent a command then
+// hears that nobody subscribes.
 
 import GatewayCore
 package import Mosquitto
@@ -15,12 +20,17 @@ import Synchronization
 package struct SimulationOptions: Sendable {
   /// The client id gets `-1`, `-2`, … for each connection. Sessions are not kept.
   package var connection: ConnectionOptions
-  package var pumpCount = 10
+  package var plan = FleetPlan(count: 10)
+  /// Pumps ND01, ND02, … in normal operation; setting it replaces the plan.
+  package var pumpCount: Int {
+    get { plan.pumps.count }
+    set { plan = FleetPlan(count: newValue) }
+  }
   package var seed: UInt64 = 1
   /// nil: message ids without a run, the same in every run.
   package var run: RunID?
-  /// Sends per second over all connections, deliberate repeats included; nil: as fast as it goes.
-  /// What an outage delayed is caught up.
+  /// Sends per second over all connections and all pumps without a rate of their own, deliberate
+  /// repeats included; nil: as fast as it goes. What an outage delayed is caught up.
   package var rate: Double?
   /// Of the new messages, how many are followed by a repeated send: 0 ... 1.
   package var repeatShare = 0.0
@@ -29,6 +39,10 @@ package struct SimulationOptions: Sendable {
   package var noteByteCount = 0
   /// A new-asset event of each pump comes first.
   package var announces = true
+  /// Pumps hear commands and confirm them.
+  package var obeysCommands = false
+  /// Older commands are refused.
+  package var commandAgeMax = PumpFleet.commandAgeMaxDefault
   /// New messages in all; nil: no limit.
   package var count: UInt64?
   /// No new messages after this time; nil: no limit.
@@ -44,6 +58,9 @@ package struct SimulationOptions: Sendable {
 
   package static let connectionCountMax = 64
   package static let windowMax = 10_000
+  /// Confirmations of one connection that wait to be sent; a command beyond them is not heard, and
+  /// its sender has no confirmation to go by.
+  package static let confirmationsMax = 1000
 
   package init(connection: ConnectionOptions) { self.connection = connection }
 }
@@ -77,6 +94,18 @@ package struct SimulationCounts: Sendable, Hashable {
   /// Sends without an answer yet.
   package var outstanding: UInt64 = 0
   package var connectionsLost: UInt64 = 0
+  /// Commands obeyed; commands that were answered before; commands refused.
+  package var commands: UInt64 = 0
+  package var commandsRepeated: UInt64 = 0
+  package var commandsRefused: UInt64 = 0
+  /// Commands that came while `confirmationsMax` waited, or to no pump of the connection's.
+  package var commandsUnheard: UInt64 = 0
+  /// Confirmations of which a PUBACK with success arrived. Not in `sent` and `acknowledged`.
+  package var confirmations: UInt64 = 0
+  /// Connections whose pumps hear commands now.
+  package var listening: UInt64 = 0
+  /// Why the broker lets pumps hear no commands.
+  package var deafness: ReasonCode?
   /// The reason of the last failed send.
   package var lastRefusal: ReasonCode?
 
@@ -91,6 +120,13 @@ package struct SimulationCounts: Sendable, Hashable {
     failed += other.failed
     outstanding += other.outstanding
     connectionsLost += other.connectionsLost
+    commands += other.commands
+    commandsRepeated += other.commandsRepeated
+    commandsRefused += other.commandsRefused
+    commandsUnheard += other.commandsUnheard
+    confirmations += other.confirmations
+    listening += other.listening
+    deafness = other.deafness ?? deafness
     lastRefusal = other.lastRefusal ?? lastRefusal
   }
 }

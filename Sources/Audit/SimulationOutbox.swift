@@ -9,10 +9,16 @@ struct SimulationOutbox {
     let payload: [UInt8]
   }
 
+  enum Kind: Sendable {
+    case event
+    /// An event sent once more on purpose; its PUBACK is not counted as the event's.
+    case again
+    case confirmation
+  }
+
   struct Send: Sendable {
     let message: Message
-    /// Sent once more on purpose; its PUBACK is not counted as the message's.
-    let isRepeat: Bool
+    let kind: Kind
     /// Position among all sends: the order to keep when they must be sent again.
     fileprivate let ordinal: UInt64
   }
@@ -40,21 +46,24 @@ struct SimulationOutbox {
   mutating func add(_ message: Message) {
     if recent.count < recentMax { recent.append(message) } else { recent[recentEnd] = message }
     recentEnd = recentEnd + 1 == recentMax ? 0 : recentEnd + 1
-    enqueue(message, isRepeat: false)
+    enqueue(message, .event)
   }
+
+  /// What a pump answers; nothing may be waiting before it. Never sent again on purpose.
+  mutating func add(confirmation: Message) { enqueue(confirmation, .confirmation) }
 
   /// The new message before the last `back`, once more.
   mutating func addAgain(back: Int) {
     precondition((1...recent.count).contains(back), "only what was sent can be sent again")
     var index = recentEnd - back
     if index < 0 { index += recent.count }
-    enqueue(recent[index], isRepeat: true)
+    enqueue(recent[index], .again)
   }
 
-  private mutating func enqueue(_ message: Message, isRepeat: Bool) {
+  private mutating func enqueue(_ message: Message, _ kind: Kind) {
     precondition(waiting.isEmpty, "sends are made one by one, each after the one before it")
     ordinal += 1
-    waiting.append(Send(message: message, isRepeat: isRepeat, ordinal: ordinal))
+    waiting.append(Send(message: message, kind: kind, ordinal: ordinal))
   }
 
   /// What is to be sent next.

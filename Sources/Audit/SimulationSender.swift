@@ -21,6 +21,14 @@ final class SimulationSender: MosquittoHandler {
 
   private var fleet: PumpFleet
   private var schedule: Schedule
+  /// Those of `fleet`, by place.
+  private let plan: FleetPlan
+  private var commands = PumpCommandReader()
+  /// Came in the last read.
+  private var heard: [(topic: String, payload: [UInt8])] = []
+  /// Wait behind what must be sent again.
+  private var confirmations: [SimulationOutbox.Message] = []
+  private var needsSubscription = false
   private var outbox = SimulationOutbox(recentMax: Schedule.repeatReachMax)
   private var counts = SimulationCounts()
   /// New messages this connection may still make; nil: no limit.
@@ -40,12 +48,19 @@ final class SimulationSender: MosquittoHandler {
     self.observer = observer
     self.start = start
     wakeUp = simulation.stopSignal(of: index)
-    fleet = PumpFleet(count: options.pumpCount, seed: options.seed, run: options.run)
     let connections = options.connectionCount
+    let plan = options.plan.part(index, of: connections)
+    self.plan = plan
+    let pumpCount = Double(options.pumpCount)
+    fleet = PumpFleet(
+      plan: plan, seed: options.seed, run: options.run,
+      interval: options.rate.map { .seconds(pumpCount * (1 + options.repeatShare) / $0) } ?? .zero,
+      commandAgeMax: options.commandAgeMax)
     schedule = Schedule(
-      pumps: Array(stride(from: index, to: options.pumpCount, by: connections)),
-      rate: options.rate.map { $0 / Double(connections) }, repeatShare: options.repeatShare,
-      announces: options.announces, seed: options.seed &+ UInt64(index))
+      pumps: Array(plan.pumps.indices),
+      rate: options.rate.map { $0 * Double(plan.pumps.count) / pumpCount },
+      repeatShare: options.repeatShare, announces: options.announces,
+      seed: options.seed &+ UInt64(index), plans: plan.pumps)
     freshLeft = options.count.map { count in
       count / UInt64(connections) + (UInt64(index) < count % UInt64(connections) ? 1 : 0)
     }
@@ -66,7 +81,7 @@ final class SimulationSender: MosquittoHandler {
     while true {
       let now = Clock.monotonic()
       if stopTime == nil && !isProducing(now) { stopTime = now }
-      if let stopTime, outbox.isEmpty || now.since(stopTime) >= options.drainLimit { break }
+      if let stopTime, isDone || now.since(stopTime) >= options.drainLimit { break }
       do throws(MosquittoError) {
         if client.socket == nil { try client.connect(endpoint: endpoint) }
         try turn(&client, isProducing: stopTime == nil)
@@ -75,6 +90,9 @@ final class SimulationSender: MosquittoHandler {
           pause = Self.pauseMin
         }
       } catch {
+        answerCommands()
+        // Without a connection this only sets the count back.
+        try? client.releaseAcknowledgements(committed: client.heldAcknowledgements)
         guard wasAccepted else { return error }
         let since = awaySince ?? now
         awaySince = since
@@ -92,8 +110,10 @@ final class SimulationSender: MosquittoHandler {
     return nil
   }
 
+  private var isDone: Bool { outbox.isEmpty && confirmations.isEmpty }
+
   private func isProducing(_ now: MonotonicTime) -> Bool {
-    if simulation.isAskedToStop || freshLeft == 0 { return false }
+    if simulation.isAskedToStop || freshLeft == 0 || schedule.nextDue == nil { return false }
     if let duration = options.duration { return now.since(start) < duration }
     return true
   }
@@ -102,14 +122,21 @@ final class SimulationSender: MosquittoHandler {
   private func turn(
     _ client: inout MosquittoClient<SimulationSender>, isProducing: Bool
   ) throws(MosquittoError) {
-    if client.isAccepted { try fill(&client, isProducing: isProducing) }
+    if client.isAccepted {
+      try release(&client)
+      try subscribe(&client)
+      try fill(&client, isProducing: isProducing)
+    }
     if client.wantsWrite { try client.flush() }
     let ready = Poll.wait(
       socket: client.socket, forWriting: client.wantsWrite, wakeUp: wakeUp,
       timeout: timeout(isAccepted: client.isAccepted, isProducing: isProducing))
     if ready.wokenUp { wakeUp.clear() }
     if ready.socketReadable {
-      while try client.readUntilDry(limit: options.window) {}
+      while try client.readUntilDry(limit: options.window) {
+        try release(&client)
+      }
+      try release(&client)
     }
     try client.misc()
   }
@@ -120,8 +147,8 @@ final class SimulationSender: MosquittoHandler {
     if isProducing, let duration = options.duration {
       limit = min(limit, duration - now.since(start))
     }
-    if isAccepted && isProducing && outbox.inFlightCount < window {
-      limit = min(limit, schedule.nextDue - now.since(start))
+    if isAccepted && isProducing && outbox.inFlightCount < window, let due = schedule.nextDue {
+      limit = min(limit, due - now.since(start))
     }
     return max(limit, Self.tick)
   }
@@ -133,8 +160,13 @@ final class SimulationSender: MosquittoHandler {
     let elapsed = Clock.monotonic().since(start)
     while outbox.inFlightCount < window {
       if !outbox.hasWaiting {
-        guard isProducing && freshLeft != 0 && schedule.nextDue <= elapsed else { return }
-        make(schedule.next())
+        if !confirmations.isEmpty {
+          outbox.add(confirmation: confirmations.removeFirst())
+        } else {
+          guard isProducing && freshLeft != 0, let due = schedule.nextDue, due <= elapsed
+          else { return }
+          make(schedule.next(at: elapsed))
+        }
       }
       guard let send = outbox.next else { return }
       observer?.willSend(
@@ -170,6 +202,58 @@ final class SimulationSender: MosquittoHandler {
     }
   }
 
+  // MARK: Commands
+
+  /// Above so many pumps one wildcard stands for all of them, and for other simulators' too.
+  private static let exactFiltersMax = 1000
+
+  private func subscribe(
+    _ client: inout MosquittoClient<SimulationSender>
+  ) throws(MosquittoError) {
+    guard needsSubscription else { return }
+    needsSubscription = false
+    let filters =
+      fleet.count > Self.exactFiltersMax
+      ? ["pumps/+/commands"] : (0..<fleet.count).map { fleet.commandTopic(pump: $0) }
+    _ = try client.subscribe(filters)
+  }
+
+  /// Answers what was read and lets its PUBACKs go.
+  private func release(_ client: inout MosquittoClient<SimulationSender>) throws(MosquittoError) {
+    answerCommands()
+    guard client.heldAcknowledgements > 0 else { return }
+    try client.releaseAcknowledgements(committed: client.heldAcknowledgements)
+  }
+
+  private func answerCommands() {
+    for command in heard { answer(command.topic, command.payload) }
+    heard.removeAll(keepingCapacity: true)
+  }
+
+  private func answer(_ topic: String, _ command: [UInt8]) {
+    guard let pump = fleet.pump(hearing: topic),
+      confirmations.count < SimulationOptions.confirmationsMax
+    else {
+      counts.commandsUnheard += 1
+      return
+    }
+    payload.removeAll(keepingCapacity: true)
+    let answer = fleet.obey(
+      command.span, pump: pump, at: Clock.wall(), reader: &commands, to: &payload)
+    if let rate = answer.newRate {
+      schedule.setRate(rate, ofPump: pump, at: Clock.monotonic().since(start))
+    }
+    switch answer.outcome {
+    case .done: counts.commands += 1
+    case .repeated: counts.commandsRepeated += 1
+    case .refused: counts.commandsRefused += 1
+    }
+    confirmations.append(
+      SimulationOutbox.Message(
+        topic: fleet.confirmationTopic(pump: pump),
+        id: fleet.messageID(pump: pump, counter: answer.counter), payload: payload))
+  }
+
   /// One more member of the event that `payload` holds.
   private func appendNote() {
     payload.removeLast()
@@ -184,7 +268,7 @@ final class SimulationSender: MosquittoHandler {
   }
 
   private func report() {
-    counts.outstanding = UInt64(outbox.count)
+    counts.outstanding = UInt64(outbox.count + confirmations.count)
     simulation.report(counts, of: index)
   }
 
@@ -193,10 +277,12 @@ final class SimulationSender: MosquittoHandler {
   func connected(_ acknowledgement: ConnectAcknowledgement) {
     guard !acknowledgement.reason.isFailure else { return }
     wasAccepted = true
+    needsSubscription = options.obeysCommands
     window = min(options.window, Int(acknowledgement.receiveMaximum))
   }
 
   func disconnected(_ reason: ReasonCode?) {
+    counts.listening = 0
     if isEnding { return }
     counts.resent += UInt64(outbox.connectionLost())
     if window > 0 { counts.connectionsLost += 1 }
@@ -211,14 +297,32 @@ final class SimulationSender: MosquittoHandler {
     } else if reason == .noMatchingSubscribers {
       counts.unheard += 1
     } else {
-      if !send.isRepeat { counts.acknowledged += 1 }
+      switch send.kind {
+      case .event: counts.acknowledged += 1
+      case .confirmation: counts.confirmations += 1
+      case .again: break
+      }
       observer?.acknowledged(topic: send.message.topic, id: send.message.id)
     }
   }
 
   func received(
     _ header: MessageHeader, topic: Span<UInt8>, payload: Span<UInt8>, properties: Span<UInt8>
-  ) {}
-  func subscribed(mid: Int32, granted: [ReasonCode]) {}
+  ) {
+    // Too long for a command is all that has to be known of it.
+    let end = min(payload.count, PumpCommandReader.payloadByteCountMax + 1)
+    var bytes: [UInt8] = []
+    bytes.append(payload.extracting(first: end))
+    heard.append((String(decoding: topic), bytes))
+  }
+
+  func subscribed(mid: Int32, granted: [ReasonCode]) {
+    if let refusal = granted.first(where: \.isFailure) {
+      counts.deafness = refusal
+    } else {
+      counts.listening = 1
+    }
+  }
+
   func unsubscribed(mid: Int32) {}
 }

@@ -12,6 +12,8 @@ package final class TextConsumer: Sendable {
     /// `cleanStart` and `sessionExpiry` decide whether the session outlives the command.
     package var connection: ConnectionOptions
     package var filters: [String]
+    /// Over QoS 2 a message is acknowledged by PUBREC before it is handed over, and completed
+    /// after: one that was not, comes again to a session that is kept.
     package var quality = QualityOfService.atLeastOnce
     /// Messages to hand over; nil: no limit.
     package var count: UInt64?
@@ -22,8 +24,12 @@ package final class TextConsumer: Sendable {
     }
   }
 
+  /// `number` counts from 1 what this consumer was handed. `properties` as in `MosquittoHandler`.
   package typealias Message =
-    (_ header: MessageHeader, _ topic: Span<UInt8>, _ payload: Span<UInt8>) -> Void
+    (
+      _ number: UInt64, _ header: MessageHeader, _ topic: Span<UInt8>, _ payload: Span<UInt8>,
+      _ properties: Span<UInt8>
+    ) -> Void
 
   private static let groupMax = 100
   private static let retryPause = Duration.milliseconds(500)
@@ -107,7 +113,7 @@ package final class TextConsumer: Sendable {
       try client.releaseAcknowledgements(committed: client.heldAcknowledgements)
     }
     if handler.takeNeedsSubscription() {
-      _ = try client.subscribe(options.filters, quality: options.quality)
+      _ = try client.subscribeKeepingNothing(options.filters, quality: options.quality)
     }
     if client.wantsWrite { try client.flush() }
     try client.misc()
@@ -124,6 +130,7 @@ package final class TextConsumer: Sendable {
     private var needsSubscription = false
     private var isSessionLost = false
     private let message: Message
+    private var number: UInt64 = 0
 
     init(left: UInt64, message: @escaping Message) {
       self.left = left
@@ -157,7 +164,8 @@ package final class TextConsumer: Sendable {
         return
       }
       left -= 1
-      message(header, topic, payload)
+      number += 1
+      message(number, header, topic, payload, properties)
     }
 
     func subscribed(mid: Int32, granted: [ReasonCode]) {

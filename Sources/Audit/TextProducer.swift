@@ -21,10 +21,13 @@ package struct TextProducer {
     }
   }
 
-  /// What became of the `number`-th text (from 1). At QoS 0 success means "written".
+  /// What became of the `number`-th text (from 1). Success means "written" at QoS 0, "acknowledged"
+  /// (PUBACK) at QoS 1 and "completed" (PUBCOMP) at QoS 2.
   package struct Outcome: Sendable, Hashable {
     package let number: Int
     package let reason: ReasonCode
+    /// From handing it to the connection to the answer.
+    package let delay: Duration
   }
 
   package let options: Options
@@ -54,13 +57,14 @@ package struct TextProducer {
         }
         count += 1
         do throws(MosquittoError) {
+          let start = Clock.monotonic()
           let mid = try client.publish(
             topic: options.topic, payload: line.span, quality: options.quality,
             retain: options.retain)
-          handler.inFlight[mid] = count
+          handler.inFlight[mid] = (count, start)
         } catch {
           guard error.code == .packetTooLarge else { throw error }
-          report(Outcome(number: count, reason: .packetTooLarge))
+          report(Outcome(number: count, reason: .packetTooLarge, delay: .zero))
         }
       }
       if client.wantsWrite { try client.flush() }
@@ -83,8 +87,8 @@ package struct TextProducer {
   private final class Handler: MosquittoHandler {
     let windowMax: Int
     var window = 0
-    /// By mid: the number of the text.
-    var inFlight: [Int32: Int] = [:]
+    /// By mid: the number of the text, and when it was handed over.
+    var inFlight: [Int32: (number: Int, start: MonotonicTime)] = [:]
     /// A QoS 0 text is answered inside `publish`, before its mid is known.
     private var early: [Int32: ReasonCode] = [:]
     private var outcomes: [Outcome] = []
@@ -93,9 +97,7 @@ package struct TextProducer {
 
     func takeOutcomes() -> [Outcome] {
       for (mid, reason) in early {
-        if let number = inFlight.removeValue(forKey: mid) {
-          outcomes.append(Outcome(number: number, reason: reason))
-        }
+        if let text = inFlight.removeValue(forKey: mid) { add(text, reason) }
       }
       early.removeAll()
       defer { outcomes.removeAll() }
@@ -107,11 +109,17 @@ package struct TextProducer {
     }
 
     func published(mid: Int32, reason: ReasonCode) {
-      if let number = inFlight.removeValue(forKey: mid) {
-        outcomes.append(Outcome(number: number, reason: reason))
+      if let text = inFlight.removeValue(forKey: mid) {
+        add(text, reason)
       } else {
         early[mid] = reason
       }
+    }
+
+    private func add(_ text: (number: Int, start: MonotonicTime), _ reason: ReasonCode) {
+      outcomes.append(
+        Outcome(
+          number: text.number, reason: reason, delay: Clock.monotonic().since(text.start)))
     }
 
     func disconnected(_ reason: ReasonCode?) {}

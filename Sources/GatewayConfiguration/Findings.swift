@@ -1,27 +1,27 @@
 /// Collects what one reading of a configuration finds. Shared by the stages of that reading; one
 /// thread, dies with it.
-final class Findings {
-  let file: String
-  private(set) var errors: [Diagnostic] = []
-  private(set) var warnings: [Diagnostic] = []
+package final class Findings {
+  package let file: String
+  package private(set) var errors: [Diagnostic] = []
+  package private(set) var warnings: [Diagnostic] = []
   /// Where each key that was read stands, by its path.
   private var marks: [String: Mark] = [:]
   /// Every key the schema asked for, list positions written as `[]`: what a reference must
   /// document.
-  private(set) var schemaKeys: Set<String> = []
+  package private(set) var schemaKeys: Set<String> = []
 
-  init(file: String) { self.file = file }
+  package init(file: String) { self.file = file }
 
   func error(at mark: Mark, _ keyPath: String, _ message: String) {
     errors.append(diagnostic(mark, keyPath, message))
   }
 
   /// At the place of the key, or of the nearest section around it that is in the file.
-  func error(at keyPath: String, _ message: String) {
+  package func error(at keyPath: String, _ message: String) {
     error(at: mark(of: keyPath), keyPath, message)
   }
 
-  func warning(at keyPath: String, _ message: String) {
+  package func warning(at keyPath: String, _ message: String) {
     warnings.append(diagnostic(mark(of: keyPath), keyPath, message))
   }
 
@@ -43,7 +43,7 @@ final class Findings {
 
   func adoptSchemaKeys(of other: Findings) { schemaKeys.formUnion(other.schemaKeys) }
 
-  func sortedWarnings() -> [Diagnostic] { warnings.sorted(by: Diagnostic.precedes) }
+  package func sortedWarnings() -> [Diagnostic] { warnings.sorted(by: Diagnostic.precedes) }
 
   private func diagnostic(_ mark: Mark, _ keyPath: String, _ message: String) -> Diagnostic {
     Diagnostic(
@@ -62,10 +62,10 @@ final class Findings {
   }
 
   /// The text in quotes, on one line, cut to a readable length.
-  static func quoted(_ text: String) -> String { "\"\(shown(text))\"" }
+  package static func quoted(_ text: String) -> String { "\"\(shown(text))\"" }
 
   /// On one line and cut to a readable length: a file must not be able to steer the terminal.
-  static func shown(_ text: String, lengthMax: Int = 80) -> String {
+  package static func shown(_ text: String, lengthMax: Int = 80) -> String {
     var result = ""
     for scalar in text.unicodeScalars.prefix(lengthMax) {
       if CharacterClass.isControl(scalar) {

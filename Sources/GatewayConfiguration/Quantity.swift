@@ -5,7 +5,7 @@
 package import GatewayCore
 import Ingest
 
-enum Quantity {
+package enum Quantity {
   private static let durationUnits: [(name: String, nanoseconds: Int64)] = [
     ("ms", 1_000_000),
     ("s", 1_000_000_000),
@@ -19,7 +19,7 @@ enum Quantity {
     ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30),
   ]
 
-  static func isDigit(_ byte: UInt8) -> Bool {
+  package static func isDigit(_ byte: UInt8) -> Bool {
     (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
   }
 
@@ -32,7 +32,7 @@ enum Quantity {
   }
 
   /// The largest unit that divides the value; parses to the same value again.
-  static func text(_ duration: Duration) -> String {
+  package static func text(_ duration: Duration) -> String {
     let nanoseconds = duration.nanoseconds
     for unit in durationUnits.reversed()
     where nanoseconds != 0 && nanoseconds % unit.nanoseconds == 0 {

@@ -1,28 +1,38 @@
 // How a text becomes a value, and what to tell a person when it does not. Each kind says what it
 // accepts; the sentence after "accepted:" in every error comes from here.
 
-import GatewayCore
+package import GatewayCore
 
 /// Why a text is not a value of its kind. Never contains the text itself: it may be a secret.
-struct Rejection: Error {
+package struct Rejection: Error {
   let reason: String
   /// The text may hold a secret even as written: it is not shown.
   let hidesText: Bool
 
-  init(_ reason: String, hidesText: Bool = false) {
+  package init(_ reason: String, hidesText: Bool = false) {
     self.reason = reason
     self.hidesText = hidesText
   }
 }
 
 /// One kind of scalar.
-struct ScalarKind<Value> {
-  let accepted: String
-  let read: (_ text: String) throws(Rejection) -> Value
+package struct ScalarKind<Value> {
+  package let accepted: String
+  package let read: (_ text: String) throws(Rejection) -> Value
+
+  /// - Parameters:
+  ///   - accepted: what stands behind "accepted:" in errors.
+  ///   - read: the value, or what is wrong with the text.
+  package init(
+    accepted: String, read: @escaping (_ text: String) throws(Rejection) -> Value
+  ) {
+    self.accepted = accepted
+    self.read = read
+  }
 }
 
 extension ScalarKind where Value == Bool {
-  static var boolean: ScalarKind {
+  package static var boolean: ScalarKind {
     ScalarKind(accepted: "true or false") { (text) throws(Rejection) in
       switch text {
       case "true": return true
@@ -34,7 +44,7 @@ extension ScalarKind where Value == Bool {
 }
 
 extension ScalarKind where Value == Int {
-  static func integer(_ range: ClosedRange<Int>) -> ScalarKind {
+  package static func integer(_ range: ClosedRange<Int>) -> ScalarKind {
     let accepted = "a whole number from \(range.lowerBound) to \(range.upperBound)"
     return ScalarKind(accepted: accepted) { (text) throws(Rejection) in
       guard !text.isEmpty, text.utf8.allSatisfy(Quantity.isDigit) else {
@@ -51,7 +61,7 @@ extension ScalarKind where Value == Int {
 
 extension ScalarKind where Value == Duration {
   /// Limits are whole nanoseconds.
-  static func duration(_ range: ClosedRange<Duration>) -> ScalarKind {
+  package static func duration(_ range: ClosedRange<Duration>) -> ScalarKind {
     let lower = Quantity.text(range.lowerBound)
     let upper = Quantity.text(range.upperBound)
     let accepted = "a duration from \(lower) to \(upper) in ms, s, m, h or d"
@@ -64,7 +74,7 @@ extension ScalarKind where Value == Duration {
   }
 
   /// MQTT counts this one in whole seconds.
-  static func wholeSeconds(_ range: ClosedRange<Duration>) -> ScalarKind {
+  package static func wholeSeconds(_ range: ClosedRange<Duration>) -> ScalarKind {
     let base = duration(range)
     return ScalarKind(accepted: base.accepted + ", whole seconds") { (text) throws(Rejection) in
       let value = try base.read(text)
@@ -77,7 +87,8 @@ extension ScalarKind where Value == Duration {
 }
 
 extension ScalarKind where Value == ByteCount {
-  static func byteCount(_ range: ClosedRange<ByteCount>, multipleOf: Int = 1) -> ScalarKind {
+  package static func byteCount(_ range: ClosedRange<ByteCount>, multipleOf: Int = 1) -> ScalarKind
+  {
     var accepted = "a size from \(range.lowerBound) to \(range.upperBound)"
     accepted += " in B, kB, MB, GB, KiB, MiB or GiB"
     if multipleOf > 1 { accepted += ", a multiple of \(ByteCount(multipleOf))" }
@@ -95,7 +106,7 @@ extension ScalarKind where Value == ByteCount {
 
 extension ScalarKind where Value: RawRepresentable & CaseIterable, Value.RawValue == String {
   /// One of the names of an enumeration.
-  static var choice: ScalarKind {
+  package static var choice: ScalarKind {
     let names = Value.allCases.map(\.rawValue)
     return ScalarKind(accepted: names.joined(separator: ", ")) { (text) throws(Rejection) in
       guard let value = Value(rawValue: text) else {
@@ -110,7 +121,7 @@ extension ScalarKind where Value: RawRepresentable & CaseIterable, Value.RawValu
 }
 
 extension ScalarKind where Value == String {
-  static func identifier(byteCountMax: Int) -> ScalarKind {
+  package static func identifier(byteCountMax: Int) -> ScalarKind {
     let accepted = "1 to \(byteCountMax) of \(Identifier.accepted)"
     return ScalarKind(accepted: accepted) { (text) throws(Rejection) in
       guard Identifier.isValid(text, byteCountMax: byteCountMax) else {
@@ -122,7 +133,7 @@ extension ScalarKind where Value == String {
   }
 
   /// Text without control characters.
-  static func text(_ what: String, byteCounts: ClosedRange<Int>) -> ScalarKind {
+  package static func text(_ what: String, byteCounts: ClosedRange<Int>) -> ScalarKind {
     let accepted =
       "\(what), \(byteCounts.lowerBound) to \(byteCounts.upperBound) bytes "
       + "without control characters"
@@ -137,7 +148,7 @@ extension ScalarKind where Value == String {
   }
 
   /// An absolute path: a service has no meaningful working directory.
-  static func path(_ what: String) -> ScalarKind {
+  package static func path(_ what: String) -> ScalarKind {
     let base = text("the absolute path of \(what)", byteCounts: 1...pathByteCountMax)
     return ScalarKind(accepted: base.accepted) { (text) throws(Rejection) in
       guard text.hasPrefix("/") else {
@@ -153,7 +164,7 @@ extension ScalarKind where Value == String {
 
 extension ScalarKind {
   /// The kind, or `none` for nil.
-  func orNone(_ word: String) -> ScalarKind<Value?> {
+  package func orNone(_ word: String) -> ScalarKind<Value?> {
     ScalarKind<Value?>(accepted: "\(word), or \(accepted)") { (text) throws(Rejection) in
       text == word ? nil : try self.read(text)
     }

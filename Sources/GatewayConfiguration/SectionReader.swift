@@ -4,15 +4,15 @@
 // discarded.
 
 /// One section while it is read. Get one from `SectionReader.read`, which checks for unknown keys.
-struct SectionReader {
-  let path: String
-  let findings: Findings
+package struct SectionReader {
+  package let path: String
+  package let findings: Findings
   private let entries: [YAMLEntry]
   private var askedKeys: [String] = []
 
   /// Reads `node` as a section. A key with nothing behind it is a section with nothing in it, as
   /// when all its keys are commented out.
-  static func read(
+  package static func read(
     _ node: YAMLNode, path: String, findings: Findings, _ body: (inout SectionReader) -> Void
   ) {
     findings.place(path, at: node.mark)
@@ -42,12 +42,12 @@ struct SectionReader {
     for entry in entries { findings.place(keyPath(entry.key), at: entry.mark) }
   }
 
-  func keyPath(_ key: String) -> String { path.isEmpty ? key : "\(path).\(key)" }
+  package func keyPath(_ key: String) -> String { path.isEmpty ? key : "\(path).\(key)" }
 
-  func isPresent(_ key: String) -> Bool { entries.contains { $0.key == key } }
+  package func isPresent(_ key: String) -> Bool { entries.contains { $0.key == key } }
 
   /// In the order of the file.
-  var keys: [String] { entries.map(\.key) }
+  package var keys: [String] { entries.map(\.key) }
 
   /// Declares the key and gives its node. The other readers are built on this.
   mutating func node(_ key: String) -> YAMLNode? {
@@ -59,33 +59,33 @@ struct SectionReader {
   // MARK: Scalars
 
   /// The value, or nil when the key is absent or was reported.
-  mutating func value<Value>(_ key: String, _ kind: ScalarKind<Value>) -> Value? {
+  package mutating func value<Value>(_ key: String, _ kind: ScalarKind<Value>) -> Value? {
     guard let node = node(key) else { return nil }
     return scalar(node, at: keyPath(key), kind)
   }
 
   /// Replaces the default when the key is present.
-  mutating func read<Value>(
+  package mutating func read<Value>(
     _ key: String, _ kind: ScalarKind<Value>, into target: inout Value
   ) {
     if let value = value(key, kind) { target = value }
   }
 
   /// As above for a value that may be `none`.
-  mutating func read<Value>(
+  package mutating func read<Value>(
     _ key: String, _ kind: ScalarKind<Value>, none word: String, into target: inout Value?
   ) {
     if let value = value(key, kind.orNone(word)) { target = value }
   }
 
   /// As `value`, and an absent key is an error.
-  mutating func required<Value>(_ key: String, _ kind: ScalarKind<Value>) -> Value? {
+  package mutating func required<Value>(_ key: String, _ kind: ScalarKind<Value>) -> Value? {
     if !isPresent(key) { reportMissing(key, accepted: kind.accepted) }
     return value(key, kind)
   }
 
   /// Where the source text matters: what a person wrote, before substitution.
-  mutating func source(_ key: String) -> String? {
+  package mutating func source(_ key: String) -> String? {
     guard let node = node(key), case .scalar(let scalar) = node.content else { return nil }
     return scalar.source
   }
@@ -114,7 +114,7 @@ struct SectionReader {
   // MARK: Lists
 
   /// A list of scalars; nil when absent or reported.
-  mutating func list<Value>(
+  package mutating func list<Value>(
     _ key: String, of kind: ScalarKind<Value>, count: ClosedRange<Int>, orOne: Bool = false
   ) -> [Value]? {
     guard let node = node(key) else { return nil }
@@ -141,7 +141,7 @@ struct SectionReader {
   }
 
   /// A list that may also be the word `word`, which stands for an empty one.
-  mutating func list<Value>(
+  package mutating func list<Value>(
     _ key: String, of kind: ScalarKind<Value>, count: ClosedRange<Int>, orWord word: String
   ) -> [Value]? {
     if isWord(key, word) { return [] }
@@ -158,7 +158,7 @@ struct SectionReader {
 
   /// Reads a section below this one; false when it is absent.
   @discardableResult
-  mutating func section(_ key: String, _ body: (inout SectionReader) -> Void) -> Bool {
+  package mutating func section(_ key: String, _ body: (inout SectionReader) -> Void) -> Bool {
     guard let node = node(key) else {
       declare(key, body)
       return false
@@ -168,14 +168,14 @@ struct SectionReader {
   }
 
   /// As `section`, and an absent one is an error.
-  mutating func requiredSection(
+  package mutating func requiredSection(
     _ key: String, accepted: String, _ body: (inout SectionReader) -> Void
   ) {
     if !section(key, body) { reportMissing(key, accepted: accepted) }
   }
 
   /// A list of sections. `first`: the key that each of them begins with.
-  mutating func sections(
+  package mutating func sections(
     _ key: String, count: ClosedRange<Int>, first: String = "name", isRequired: Bool = true,
     _ body: (_ index: Int, inout SectionReader) -> Void
   ) {
@@ -204,7 +204,7 @@ struct SectionReader {
 
   /// A list of sections that may be absent, or the word `none`.
   /// - Returns: whether there is a list. The body also runs without one, to name its keys.
-  mutating func optionalSections(
+  package mutating func optionalSections(
     _ key: String, count: ClosedRange<Int>, _ body: (_ index: Int, inout SectionReader) -> Void
   ) -> Bool {
     if isPresent(key), !isWord(key, "none") {
@@ -219,7 +219,9 @@ struct SectionReader {
   /// A section that may be absent, or the word `none`.
   /// - Returns: whether there is a section. The body also runs without one, to name its keys.
   @discardableResult
-  mutating func optionalSection(_ key: String, _ body: (inout SectionReader) -> Void) -> Bool {
+  package mutating func optionalSection(_ key: String, _ body: (inout SectionReader) -> Void)
+    -> Bool
+  {
     if isPresent(key), !isWord(key, "none") { return section(key, body) }
     _ = node(key)
     declare(key, body)
@@ -227,7 +229,7 @@ struct SectionReader {
   }
 
   /// Reads this section as a table whose keys the user chooses.
-  mutating func table(
+  package mutating func table(
     nameByteCountMax: Int, _ body: (_ name: String, inout SectionReader) -> Void
   ) {
     for entry in entries {
@@ -245,7 +247,7 @@ struct SectionReader {
     }
   }
 
-  func reportMissing(_ key: String, accepted: String) {
+  package func reportMissing(_ key: String, accepted: String) {
     findings.error(at: keyPath(key), "is required; accepted: \(accepted)")
   }
 

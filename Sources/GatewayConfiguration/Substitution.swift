@@ -22,7 +22,7 @@ package struct Surroundings: Sendable {
   }
 }
 
-struct Substitution {
+package struct Substitution {
   let gatewayID: String?
   let surroundings: Surroundings
   let findings: Findings
@@ -30,8 +30,15 @@ struct Substitution {
   static let accepted = "${gateway.id}, ${env:NAME}, or $${ for the two characters"
   static let valueByteCountMax = 65_536
 
+  /// - Parameter gatewayID: what `${gateway.id}` stands for; nil where it is not known.
+  package init(gatewayID: String?, surroundings: Surroundings, findings: Findings) {
+    self.gatewayID = gatewayID
+    self.surroundings = surroundings
+    self.findings = findings
+  }
+
   /// Resolves every scalar below `node`. What cannot be resolved is reported and marked broken.
-  func resolve(_ node: inout YAMLNode, path: String = "") {
+  package func resolve(_ node: inout YAMLNode, path: String = "") {
     switch node.content {
     case .scalar(var scalar):
       resolve(&scalar, mark: node.mark, path: path)

@@ -5,7 +5,7 @@
 // says.
 
 /// One value of the file and where it begins.
-struct YAMLNode {
+package struct YAMLNode {
   enum Content {
     case scalar(YAMLScalar)
     case sequence([YAMLNode])
@@ -38,13 +38,16 @@ struct YAMLEntry {
   var value: YAMLNode
 }
 
-enum YAMLDocument {
-  static let byteCountMax = 1 << 20
+package enum YAMLDocument {
+  package static let byteCountMax = 1 << 20
   static let depthMax = 16
   static let nodeCountMax = 100_000
 
   /// The tree, or nil when there is none; problems are reported to `findings`.
-  static func read(_ bytes: Span<UInt8>, into findings: Findings) -> YAMLNode? {
+  /// - Parameter needs: what a file has at the least, for the error of an empty one.
+  package static func read(
+    _ bytes: Span<UInt8>, into findings: Findings, needs: String = "gateway, brokers and routes"
+  ) -> YAMLNode? {
     guard bytes.count <= byteCountMax else {
       findings.error(
         at: .start, "",
@@ -52,7 +55,8 @@ enum YAMLDocument {
       return nil
     }
     do throws(YAMLSyntaxError) {
-      var builder = YAMLTreeBuilder(stream: try YAMLEventStream(bytes), findings: findings)
+      var builder = YAMLTreeBuilder(
+        stream: try YAMLEventStream(bytes), findings: findings, needs: needs)
       return try builder.document()
     } catch {
       findings.error(at: error.mark, "", error.message)
@@ -65,9 +69,11 @@ enum YAMLDocument {
 private struct YAMLTreeBuilder: ~Copyable {
   private var stream: YAMLEventStream
   private let findings: Findings
+  private let needs: String
   private var nodeCount = 0
 
-  init(stream: consuming YAMLEventStream, findings: Findings) {
+  init(stream: consuming YAMLEventStream, findings: Findings, needs: String) {
+    self.needs = needs
     self.stream = stream
     self.findings = findings
   }
@@ -76,7 +82,7 @@ private struct YAMLTreeBuilder: ~Copyable {
     _ = try stream.next()
     let opening = try stream.next()
     guard case .documentStart(let hasDirectives) = opening.kind else {
-      findings.error(at: .start, "", "the file is empty; it needs gateway, brokers and routes")
+      findings.error(at: .start, "", "the file is empty; it needs \(needs)")
       return nil
     }
     if hasDirectives {

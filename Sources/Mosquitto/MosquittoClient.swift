@@ -235,7 +235,15 @@ package struct MosquittoClient<Handler: MosquittoHandler>: ~Copyable {
   package mutating func subscribe(
     _ filters: [String], quality: QualityOfService = .atLeastOnce, identifier: UInt32? = nil
   ) throws(MosquittoError) -> Int32 {
-    precondition(quality != .exactlyOnce, "QoS 2 is never subscribed")
+    precondition(quality != .exactlyOnce, "QoS 2 is never subscribed by who must not lose")
+    return try subscribeKeepingNothing(filters, quality: quality, identifier: identifier)
+  }
+
+  /// As `subscribe`, also at QoS 2, for an owner that keeps nothing over a crash. PUBREC leaves
+  /// with the next flush; the message comes, and is held, with its PUBREL.
+  package mutating func subscribeKeepingNothing(
+    _ filters: [String], quality: QualityOfService, identifier: UInt32? = nil
+  ) throws(MosquittoError) -> Int32 {
     let retainAsPublished: Int32 = 0x08
     let sendRetainedIfNew: Int32 = 0x10
     let isV5 = options.protocolVersion == .v5

@@ -11,7 +11,15 @@
 ///   flowRate         m³/d      320         12       1.0      0.5    liquid at the surface
 ///   temperature      °C         82          6       0.6      0.1    motor winding
 ///
-/// The values are those of an electrical submersible pump of middle size in an oil well.
+/// The values are those of an electrical submersible pump of middle size in an oil well. Once it is
+/// stopped:
+///
+///   rotation, current, flowRate   0 at once: the check valve holds the column
+///   pressure                      falls to the intake's, by 30 % of the difference each reading
+///   intakePressure                rises by a quarter, towards the reservoir's, 2 % each reading
+///   temperature                   falls by a fifth, towards the well's, 5 % each reading
+///
+/// A started pump comes back the same way, its motor at once.
 package enum Metric: Int, CaseIterable, Sendable {
   case rotation
   case current
@@ -19,6 +27,17 @@ package enum Metric: Int, CaseIterable, Sendable {
   case pressure
   case flowRate
   case temperature
+
+  /// The metric that events name so; nil for any other name.
+  package init?(field: String) {
+    guard let metric = Metric.allCases.first(where: { $0.field == field }) else { return nil }
+    self = metric
+  }
+
+  package var field: String { properties.field.description }
+
+  /// All fields, for messages that say what is accepted.
+  package static var accepted: String { allCases.map(\.field).joined(separator: ", ") }
 
   package struct Properties: Sendable {
     package let field: StaticString
@@ -52,37 +71,5 @@ extension Metric.Properties {
     self.init(
       field: field, unit: unit, normal: normal, spread: spread, drift: drift, noise: noise,
       decimals: decimals)
-  }
-}
-
-/// One pump's readings: a level of its own, on it a drift that comes back to it (each reading keeps
-/// 99 % of the last one's) and noise. The next reading depends on the last, never on the clock, so
-/// a pump tells the same story whatever the rate.
-struct Readings: Sendable {
-  private static let persistence = 0.99
-
-  private var generator: SplitMix64
-  private var levels = InlineArray<6, Double>(repeating: 0)
-  private var drifts = InlineArray<6, Double>(repeating: 0)
-
-  init(generator: SplitMix64) {
-    self.generator = generator
-    for metric in Metric.allCases {
-      let properties = metric.properties
-      let offset = properties.spread * (2 * self.generator.unit() - 1)
-      levels[metric.rawValue] = properties.normal * (1 + offset)
-      drifts[metric.rawValue] = self.generator.normal()
-    }
-  }
-
-  /// Goes on to the next reading of one metric.
-  mutating func next(_ metric: Metric) -> Double {
-    let properties = metric.properties
-    let drift =
-      drifts[metric.rawValue] * Readings.persistence
-      + generator.normal() * (1 - Readings.persistence * Readings.persistence).squareRoot()
-    drifts[metric.rawValue] = drift
-    return levels[metric.rawValue]
-      * (1 + properties.drift * drift + properties.noise * generator.normal())
   }
 }

@@ -9,8 +9,11 @@ struct PublishCommand: ParsableCommand {
     commandName: "publish",
     abstract: "Publish lines of text, and show what the broker says to each.",
     discussion: """
-      The lines are the arguments, or a file's, or those of standard input; one message each. \
-      Exits with 69 when the broker is unavailable or refuses a message.
+      The lines are the arguments, or a file's, or those of standard input; one message each, in \
+      their order. For each the answer is shown with the number of the line: "written" at QoS 0, \
+      "acknowledged" (PUBACK) at QoS 1, "completed" (PUBCOMP) at QoS 2, with the time it took, or \
+      why it was refused; then how many were accepted. Exits with 69 when the broker is \
+      unavailable or refuses a message.
       """)
 
   @Argument(help: "The topic.") var topic: String
@@ -20,7 +23,7 @@ struct PublishCommand: ParsableCommand {
 
   @Option(help: "A file of lines.") var file: String?
 
-  @Option(help: "0 or 1: with 0 the broker answers nothing.", transform: PublishCommand.quality)
+  @Option(help: "0, 1 or 2: with 0 the broker answers nothing.", transform: PublishCommand.quality)
   var qos = QualityOfService.atLeastOnce
 
   @Flag(help: "Ask the broker to keep the message for later subscribers.") var retain = false
@@ -51,7 +54,7 @@ struct PublishCommand: ParsableCommand {
       try TextProducer(options: options).run(source) { outcome in
         if outcome.reason.isFailure { refused += 1 } else { accepted += 1 }
         if !quiet || outcome.reason.isFailure {
-          Console.line("\(outcome.number): \(Self.words(for: outcome.reason, qos))")
+          Console.line("\(outcome.number): \(Self.words(for: outcome, qos))")
         }
       }
     } catch {
@@ -74,17 +77,27 @@ struct PublishCommand: ParsableCommand {
     }
   }
 
-  private static func words(for reason: ReasonCode, _ quality: QualityOfService) -> String {
+  private static func words(
+    for outcome: TextProducer.Outcome, _ quality: QualityOfService
+  ) -> String {
+    let reason = outcome.reason
     if reason == .noMatchingSubscribers { return "acknowledged, but nobody subscribes: \(reason)" }
     if reason.isFailure { return "refused: \(reason)" }
-    return quality == .atMostOnce ? "written" : "acknowledged"
+    let tenths = max(0, outcome.delay.nanoseconds) / 100_000
+    let time = "\(tenths / 10).\(tenths % 10) ms"
+    return switch quality {
+    case .atMostOnce: "written"
+    case .atLeastOnce: "acknowledged after \(time)"
+    case .exactlyOnce: "completed after \(time)"
+    }
   }
 
   static func quality(_ text: String) throws -> QualityOfService {
     switch text {
     case "0": return .atMostOnce
     case "1": return .atLeastOnce
-    default: throw ValidationError("\(text) is not a quality of service: write 0 or 1.")
+    case "2": return .exactlyOnce
+    default: throw ValidationError("\(text) is not a quality of service: write 0, 1 or 2.")
     }
   }
 }

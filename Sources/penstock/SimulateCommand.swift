@@ -15,12 +15,72 @@ struct SimulateCommand: ParsableCommand {
       acknowledged is sent again after a reconnect. Without --count and --duration it runs until \
       Ctrl-C. Exits with 69 when the broker is unavailable, refuses messages or leaves some \
       unanswered.
+
+      METRICS
+
+      rotation (rpm), current (A), intakePressure and pressure (kPa, at the pump's intake and \
+      discharge), flowRate (m³/d) and temperature (°C), those of an electrical submersible pump \
+      in an oil well. The same seed gives the same pumps and readings, whatever the rate.
+
+      PATTERNS
+
+      PUMP:METRIC=SHAPE, then any of :start=, :duration=, :depth=, :ramp= and :every=. PUMP is an \
+      id, or * for every pump. The shapes:
+
+      normal   noise of the depth (1 %) instead of the metric's own
+      drop     falls by the depth (30 %) over the ramp (10 readings), comes back at the end
+      rise     the same upwards
+      spike    single readings are off by the depth (50 %): the first, and every N-th with :every=N
+      stuck    the sensor shows what it showed last, whatever the pump does
+      drift    the sensor goes off by the depth (10 %), slowly, until the ramp is over
+
+      start, duration and ramp are readings of the pump (300) or times (90s, 5m); times count from \
+      interval to interval as the rate sets it, so that a pattern is the same in every run. \
+      Without a start it begins at once, without a duration it does not end. depth is a share of \
+      the pump's normal value (20%) or a number in the metric's unit (15).
+
+      FILE OF PUMPS
+
+      {"pumps": [{"id": "ND03", "rate": 2, "count": 1000, "asset": {"version": "2.4.1", \
+      "location": {"site": "Grane"}}, "patterns": [{"metric": "temperature", "pattern": "rise", \
+      "start": "60s", "duration": 300, "depth": "20%"}]}]}
+
+      Only id is required. What asset leaves out is made up from id and seed.
+
+      COMMANDS
+
+      A pump hears pumps/<asset id>/commands and obeys {"commandId": text, "assetId": text, \
+      "command": "stop", "start" or "setRate", "rate": readings per second, "issuedAt": RFC 3339}. \
+      It answers on pumps/<asset id>/confirmations with "result": "done" or "refused" and the \
+      reason. A command id is obeyed once and confirmed as often as it comes. A stopped pump goes \
+      on measuring: rotation, current and flow are 0, its pressure falls to the intake's.
       """)
 
-  @Option(help: "How many pumps.") var pumps = 10
+  @Option(help: "How many pumps: ND01, ND02, …") var pumps: Int?
 
   @Option(
-    help: "Messages per second over all pumps, repeats included; 0 is as fast as it goes.")
+    name: .customLong("pump-id"),
+    help: ArgumentHelp(
+      "A pump by its id, instead of a number of them. Repeatable.", valueName: "id")
+  )
+  var pumpIDs: [String] = []
+
+  @Option(
+    help: ArgumentHelp(
+      "A JSON file of pumps and their patterns, instead of a number of them.", valueName: "file"))
+  var pumpsFile: String?
+
+  @Option(
+    help: ArgumentHelp(
+      "What a metric does beside normal operation, as in "
+        + "ND03:temperature=rise:start=60s:depth=20%. Repeatable.", valueName: "pattern"))
+  var pattern: [String] = []
+
+  @Option(
+    help: """
+      Messages per second over all pumps without a rate of their own, repeats included; 0 is as \
+      fast as it goes.
+      """)
   var rate = 100.0
 
   @Option(
@@ -45,6 +105,14 @@ struct SimulateCommand: ParsableCommand {
   @Flag(inversion: .prefixedNo, help: "Begin with a new-asset event of each pump.")
   var assetEvents = true
 
+  @Flag(inversion: .prefixedNo, help: "Hear commands and confirm them.") var commands = true
+
+  @Option(
+    help: ArgumentHelp(
+      "Refuse commands that are older than this; default: 60s.", valueName: "time"),
+    transform: BrokerArguments.duration)
+  var commandAge = PumpFleet.commandAgeMaxDefault
+
   @Option(help: "Connections that the pumps share.") var connections = 1
 
   @Option(help: "Un-acknowledged messages per connection.") var window = 100
@@ -54,7 +122,10 @@ struct SimulateCommand: ParsableCommand {
   @Flag(help: "Print the result as JSON and no progress.") var json = false
 
   func validate() throws {
-    try check(pumps, 1...PumpFleet.countMax, "--pumps")
+    if let pumps { try check(pumps, 1...PumpFleet.countMax, "--pumps") }
+    if [pumps != nil, !pumpIDs.isEmpty, pumpsFile != nil].count(where: \.self) > 1 {
+      throw ValidationError("Pumps come from one of --pumps, --pump-id and --pumps-file.")
+    }
     try check(connections, 1...SimulationOptions.connectionCountMax, "--connections")
     try check(window, 1...SimulationOptions.windowMax, "--window")
     try check(repeatShare, 0...1, "--repeat")
@@ -73,10 +144,46 @@ struct SimulateCommand: ParsableCommand {
     }
   }
 
-  private var options: SimulationOptions {
+  /// The pumps and what they are to do; says what is wrong with them.
+  private func plan() throws -> FleetPlan {
+    do {
+      var plan: FleetPlan
+      if let pumpsFile {
+        let bytes = try File.readSmall(pumpsFile, byteCountMax: PumpsFile.byteCountMax)
+        plan = try PumpsFile.parse(bytes.span, file: pumpsFile)
+      } else if !pumpIDs.isEmpty {
+        plan = try FleetPlan(
+          pumpIDs.map { id in
+            guard let pump = PumpPlan(id: id) else {
+              throw ValidationError("--pump-id \(id) is no id; accepted: \(PumpPlan.acceptedID).")
+            }
+            return pump
+          })
+      } else {
+        plan = FleetPlan(count: pumps ?? 10)
+      }
+      try plan.add(pattern.map { try PatternAssignment($0) })
+      if let id = plan.pumpWithoutTime(hasRate: rate > 0) {
+        throw ValidationError(
+          "a pattern of \(id) counts time, but with --rate 0 a pump has none: count readings, "
+            + "or give a rate.")
+      }
+      return plan
+    } catch let error as PumpsFileError {
+      throw GatewayCore.ExitCode.configuration.failure("\(error)")
+    } catch let error as ArgumentParser.ExitCode {
+      throw error
+    } catch {
+      throw ValidationError("\(error)")
+    }
+  }
+
+  private func options() throws -> SimulationOptions {
     var options = SimulationOptions(
       connection: broker.connection(clientID: BrokerArguments.uniqueClientID("simulate")))
-    options.pumpCount = pumps
+    options.plan = try plan()
+    options.obeysCommands = commands
+    options.commandAgeMax = commandAge
     options.rate = rate > 0 ? rate : nil
     options.duration = duration
     options.count = count
@@ -90,7 +197,7 @@ struct SimulateCommand: ParsableCommand {
   }
 
   func run() throws {
-    let simulation = try Simulation(options: options)
+    let simulation = try Simulation(options: options())
     try TerminationSignal.onFirst { simulation.stop() }
     let showsProgress = !json && Console.isTerminal
     let eraseLine = "\r\u{1b}[K"
@@ -114,6 +221,11 @@ struct SimulateCommand: ParsableCommand {
       Console.error(
         "penstock: nobody subscribes to these topics: the broker threw \(counts.unheard) messages "
           + "away. Check that the gateway has subscribed.")
+    }
+    if let deafness = counts.deafness {
+      Console.error(
+        "penstock: \(broker.broker) lets the pumps hear no commands: \(deafness). Check that its "
+          + "access rules let this user read pumps/+/commands, or give --no-commands.")
     }
     if counts.failed > 0 {
       let reason = counts.lastRefusal.map { "\($0)" } ?? "unknown"
@@ -145,6 +257,8 @@ struct SimulateCommand: ParsableCommand {
       ("sent", counts.sent), ("acknowledged", counts.acknowledged), ("repeated", counts.repeated),
       ("resent", counts.resent), ("no_subscriber", counts.unheard), ("failed", counts.failed),
       ("unanswered", counts.outstanding), ("connections_lost", counts.connectionsLost),
+      ("commands", counts.commands), ("commands_repeated", counts.commandsRepeated),
+      ("commands_refused", counts.commandsRefused), ("confirmations", counts.confirmations),
     ]
   }
 

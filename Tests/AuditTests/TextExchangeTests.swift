@@ -45,7 +45,7 @@ struct TextExchangeTests {
   private func receive(_ options: TextConsumer.Options) throws -> [String] {
     let lines = Mutex<[String]>([])
     try TextConsumer(options: options).run(
-      message: { _, topic, payload in
+      message: { _, _, topic, payload, _ in
         let line = "\(String(decoding: topic)) \(String(decoding: payload))"
         lines.withLock { $0.append(line) }
       }, notice: { Issue.record("\($0)") })
@@ -71,7 +71,8 @@ struct TextExchangeTests {
     return broker
   }
 
-  @Test("every line arrives in order, written or acknowledged", arguments: [UInt8(0), 1])
+  @Test(
+    "every line arrives in order, written, acknowledged or completed", arguments: [UInt8(0), 1, 2])
   func exchange(quality: UInt8) throws {
     let broker = try makeBroker()
     try openSession(broker)
@@ -101,6 +102,90 @@ struct TextExchangeTests {
     }
     let isExact = received == sent.map { "t/x \($0)" }
     #expect(isExact)
+  }
+
+  /// Runs consumers on threads of their own until all that was published has come, then stops them.
+  /// What each of them got, as `number quality payload`.
+  private func share(
+    _ options: [TextConsumer.Options], of broker: borrowing BrokerProcess, lines: [String],
+    quality: QualityOfService
+  ) throws -> [[String]] {
+    let got = Mutex<[[String]]>(options.map { _ in [] })
+    let ended = Atomic<Int>(0)
+    let change = try WakeUp()
+    let consumers = try options.map { try TextConsumer(options: $0) }
+    for (index, consumer) in consumers.enumerated() {
+      Thread.start(name: "consumer-\(index)") {
+        do {
+          try consumer.run(
+            message: { number, header, _, payload, _ in
+              let line =
+                "\(number) \(header.qualityOfService.rawValue) \(String(decoding: payload))"
+              got.withLock { $0[index].append(line) }
+              change.signal()
+            }, notice: { Issue.record("\($0)") })
+        } catch {
+          Issue.record("\(error)")
+        }
+        ended.add(1, ordering: .releasing)
+        change.signal()
+      }
+    }
+    func wait(_ condition: () -> Bool) {
+      let deadline = Clock.monotonic() + .seconds(30)
+      while !condition() && Clock.monotonic() < deadline {
+        _ = Poll.wait(socket: nil, wakeUp: change, timeout: .milliseconds(200))
+        change.clear()
+      }
+      #expect(condition())
+    }
+    // Each consumer has subscribed when a first line has come to it.
+    for _ in 0..<1000 where got.withLock({ $0.contains(where: \.isEmpty) }) {
+      _ = try publish(["probe"], to: broker)
+      _ = Poll.wait(socket: nil, wakeUp: change, timeout: .milliseconds(20))
+      change.clear()
+    }
+    let reasons = try publish(lines, to: broker, quality: quality)
+    #expect(reasons.count == lines.count)
+    let isAccepted = reasons.allSatisfy { $0 == .success }
+    #expect(isAccepted)
+    wait {
+      got.withLock { $0.joined().count { !$0.hasSuffix(" probe") } } >= lines.count
+    }
+    for consumer in consumers { consumer.stop() }
+    wait { ended.load(ordering: .acquiring) == consumers.count }
+    return got.withLock { $0 }
+  }
+
+  @Test("at QoS 2 every line comes once, completed, numbered without a hole")
+  func exactlyOnce() throws {
+    let broker = try makeBroker()
+    var options = TextConsumer.Options(
+      connection: connection(broker, "consumer"), filters: ["t/#"])
+    options.quality = .exactlyOnce
+    let lines = (0..<500).map { "line \($0)" }
+    let got = try share([options], of: broker, lines: lines, quality: .exactlyOnce)[0]
+    let isNumbered = got.indices.allSatisfy { got[$0].hasPrefix("\($0 + 1) ") }
+    #expect(isNumbered)
+    let texts = got.filter { !$0.hasSuffix(" probe") }.map { $0.drop { $0 != " " }.dropFirst() }
+    let isExact = texts.map(String.init) == lines.map { "2 \($0)" }
+    #expect(isExact)
+  }
+
+  @Test("the members of a group share the lines: each line goes to one of them")
+  func group() throws {
+    let broker = try makeBroker()
+    let members = (1...3).map { number in
+      TextConsumer.Options(
+        connection: connection(broker, "member-\(number)"), filters: ["$share/night/t/#"])
+    }
+    let lines = (0..<600).map { "line \($0)" }
+    let got = try share(members, of: broker, lines: lines, quality: .atLeastOnce)
+    let shares = got.map { lines in lines.filter { !$0.hasSuffix(" probe") } }
+    for share in shares { #expect(share.count > 50) }
+    let texts = shares.joined().map { $0.split(separator: " ").dropFirst(2).joined(separator: " ") }
+    #expect(texts.count == 600)
+    #expect(Set(texts) == Set(lines))
   }
 
   @Test("a refused message is told with its reason, the others are accepted")

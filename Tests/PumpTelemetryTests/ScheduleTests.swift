@@ -59,4 +59,93 @@ struct ScheduleTests {
     #expect(steps == (0..<200).map { _ in two.next() })
     #expect(steps != (0..<200).map { _ in three.next() })
   }
+
+  /// Events of each pump and the times at which they were due, up to a time.
+  private func dues(
+    _ schedule: inout Schedule, until end: Duration
+  ) -> [Int: [(kind: PumpEventKind, due: Duration)]] {
+    var found: [Int: [(kind: PumpEventKind, due: Duration)]] = [:]
+    while let due = schedule.nextDue, due < end {
+      if case .event(let kind, let pump) = schedule.next(at: due) {
+        found[pump, default: []].append((kind, due))
+      }
+    }
+    return found
+  }
+
+  private func plans(_ count: Int, _ change: (inout [PumpPlan]) -> Void) -> [PumpPlan] {
+    var plans = FleetPlan(count: count).pumps
+    change(&plans)
+    return plans
+  }
+
+  @Test("a pump with a rate of its own keeps it, and so do the others")
+  func ownRate() throws {
+    let plans = plans(4) { $0[2].rate = 5 }
+    var schedule = Schedule(pumps: [0, 1, 2, 3], rate: 4, seed: 1, plans: plans)
+    let dues = dues(&schedule, until: .seconds(100))
+    for pump in [0, 1, 3] { #expect(dues[pump]?.count == 100) }
+    #expect((499...500).contains(dues[2]?.count ?? 0))
+  }
+
+  @Test("a rate set on the way holds from then on, also for a pump that is not announced yet")
+  func setRate() throws {
+    var schedule = Schedule(pumps: [5, 6], rate: 2, announces: true, seed: 1)
+    #expect(schedule.next() == .event(.asset, pump: 5))
+    schedule.setRate(10, ofPump: 6, at: .milliseconds(100))
+    schedule.setRate(10, ofPump: 99, at: .milliseconds(100))
+    var dues = dues(&schedule, until: .seconds(50))
+    #expect(dues[6]?.first?.kind == .asset)
+    #expect((480...500).contains(dues[6]?.count ?? 0))
+    #expect(dues[5]?.count == 49)
+    schedule.setRate(1, ofPump: 6, at: .seconds(50))
+    schedule.setRate(20, ofPump: 5, at: .seconds(50))
+    dues = self.dues(&schedule, until: .seconds(100))
+    #expect((49...50).contains(dues[6]?.count ?? 0))
+    #expect((999...1000).contains(dues[5]?.count ?? 0))
+  }
+
+  @Test("as fast as it goes for all but the pumps that have a rate")
+  func mixedWithoutRate() {
+    let plans = plans(3) { $0[0].rate = 2 }
+    var schedule = Schedule(pumps: [0, 1, 2], rate: nil, seed: 1, plans: plans)
+    var count = 0
+    // A millisecond between two steps.
+    for step in 0..<10_000 {
+      if schedule.next(at: .milliseconds(step)) == .event(.metrics, pump: 0) { count += 1 }
+    }
+    #expect(count == 20)
+  }
+
+  @Test(
+    "a pump falls silent after its count; when all have, nothing is due", arguments: [nil, 8.0])
+  func counts(rate: Double?) throws {
+    let plans = plans(3) {
+      $0[0].count = 7
+      $0[1].count = 3
+      $0[2].count = 5
+      $0[2].rate = 1
+    }
+    var schedule = Schedule(
+      pumps: [0, 1, 2], rate: rate, repeatShare: 0.3, announces: true, seed: 2, plans: plans)
+    let dues = dues(&schedule, until: .seconds(1000))
+    #expect(schedule.nextDue == nil)
+    #expect([0, 1, 2].map { dues[$0]?.count } == [8, 4, 6])
+    for pump in 0..<3 { #expect(dues[pump]?.first?.kind == .asset) }
+  }
+
+  @Test("ten thousand pumps of which half have rates: none is forgotten, none comes early")
+  func many() throws {
+    let plans = plans(10_000) { plans in
+      for place in stride(from: 0, to: 10_000, by: 2) { plans[place].rate = Double(1 + place % 7) }
+    }
+    var schedule = Schedule(
+      pumps: Array(0..<10_000), rate: 10_000, announces: true, seed: 1, plans: plans)
+    let dues = dues(&schedule, until: .seconds(11))
+    for (place, plan) in plans.enumerated() {
+      let readings = try #require(dues[place]).dropFirst()
+      let expected = (plan.rate ?? 1) * 10
+      #expect(abs(Double(readings.count) - expected) <= plan.rate ?? 1, "pump \(place)")
+    }
+  }
 }

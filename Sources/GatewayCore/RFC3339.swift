@@ -1,5 +1,3 @@
-package import GatewayCore
-
 extension WallTime {
   /// The time that an RFC 3339 text tells, down to nanoseconds (further digits are cut); nil when
   /// it is none, or outside the years that a WallTime holds (1677–2262). A leap second counts as

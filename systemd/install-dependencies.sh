@@ -24,6 +24,7 @@ need pkg-config pkg-config
 need make make
 need binutils strip
 need mosquitto mosquitto
+need nats-server nats-server
 need mosquitto-clients mosquitto_sub
 need openssl openssl
 need zstd zstd
@@ -66,7 +67,7 @@ $as_root apt-get update -q
 $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
 
 # Installed by us just now, for its programs: it must not come up at the next boot either.
-for package in mosquitto prometheus; do
+for package in mosquitto prometheus nats-server; do
   case " $missing " in
   *" $package "*)
     if command -v systemctl >/dev/null 2>&1; then

@@ -1,52 +1,62 @@
 import GatewayConfiguration
 import Logging
 import Mosquitto
-import ServiceLifecycle
+import Synchronization
 import Upstream
 
-/// What all connections of a broker share, whichever routes they belong to.
-package struct BrokerCompanions: Sendable {
-  private let failbacks: [String: Failback]
+/// What all connections of a broker share, whichever routes they belong to, for as long as the
+/// process runs. Any thread, apart from `adopt`.
+package final class BrokerCompanions: Sendable {
   let certificates: CertificateWatch
+  private let linkDirectory: String?
+  private let logger: Logger
+  private let recalls = Mutex<[String: Recall]>([:])
+  private let links = Mutex<[String: BrokerLink]>([:])
 
-  init(brokers: [BrokerOptions], certificates: CertificateWatch) {
+  /// - Parameter links: where the accounts of data budgets are kept; nil keeps them in memory.
+  init(certificates: CertificateWatch, links: String?, logger: Logger) {
     self.certificates = certificates
-    failbacks = Dictionary(
-      uniqueKeysWithValues: brokers.compactMap { broker in
-        broker.returnsAfter.map { _ in (broker.name, Failback()) }
-      })
+    linkDirectory = links
+    self.logger = logger
   }
 
-  /// Nil where there is no first endpoint to go back to.
-  func failback(of broker: String) -> Failback? { failbacks[broker] }
-
-  /// What has to run beside the routes, and longer: the last word of a status topic comes when all
-  /// is delivered.
-  func services(
-    of options: GatewayOptions, message: PresenceMessage, logger: Logger
-  ) -> [any Service] {
-    var services: [any Service] = [certificates]
-    let destinations = Set(options.routes.flatMap(\.sinkBrokers))
-    for broker in options.usedBrokers {
-      if let topic = broker.statusTopic, destinations.contains(broker.name) {
-        services.append(
-          PresenceService(
-            broker: broker, topic: topic, message: message, failback: failbacks[broker.name],
-            logger: logger))
-      }
-      guard let interval = broker.returnsAfter, let failback = failbacks[broker.name] else {
-        continue
-      }
-      services.append(
-        FailbackService(broker: broker, interval: interval, failback: failback, logger: logger))
+  /// Of the broker of this name.
+  func recall(of broker: String) -> Recall {
+    recalls.withLock { recalls in
+      if let known = recalls[broker] { return known }
+      let new = Recall()
+      recalls[broker] = new
+      return new
     }
-    return services
   }
-}
 
-extension BrokerOptions {
-  /// After how long away from the first endpoint it is asked; nil where that makes no sense.
-  fileprivate var returnsAfter: Duration? {
-    connection.endpoints.count > 1 ? connection.failbackInterval : nil
+  /// To the broker of this name; one that holds up nothing where `adopt` knew of no sink.
+  func link(of broker: String) -> BrokerLink {
+    links.withLock { $0[broker] } ?? .unlimited()
+  }
+
+  /// The links of the brokers that something is delivered to are as `options` say, those in use,
+  /// too, without an end of their connections. Reads the accounts of data budgets.
+  func adopt(_ options: GatewayOptions) {
+    var priorities: [String: [Int]] = [:]
+    for route in options.routes {
+      for (sink, broker) in zip(route.sinks, route.sinkBrokers) {
+        priorities[broker, default: []].append(sink.priority)
+      }
+    }
+    var known = links.withLock { $0 }
+    // A route that left the configuration delivers its rest over the link that it has.
+    known = known.filter { priorities[$0.key] != nil || $0.value.isInUse }
+    for broker in options.brokers {
+      guard let priorities = priorities[broker.name] else { continue }
+      if let link = known[broker.name] {
+        link.adopt(broker.link, priorities: priorities)
+      } else {
+        known[broker.name] = BrokerLink(
+          broker: broker.name, options: broker.link, priorities: priorities,
+          directory: linkDirectory, logger: logger)
+      }
+    }
+    links.withLock { $0 = known }
   }
 }

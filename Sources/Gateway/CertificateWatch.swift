@@ -25,6 +25,15 @@ package final class CertificateWatch: Service {
   private struct Key: Hashable {
     var broker: String
     var role: Role
+
+    var gauge: Gauge {
+      Gauge(
+        label: "penstock_broker_certificate_expiry_timestamp_seconds",
+        dimensions: [("broker", broker), ("which", role.rawValue)])
+    }
+
+    /// Of the note on the health page.
+    var subject: String { "certificate \(broker) \(role)" }
   }
 
   private struct Known {
@@ -35,13 +44,13 @@ package final class CertificateWatch: Service {
   /// How often the files are read and the dates compared with the clock, which may have been set.
   private static let interval: Duration = .seconds(3600)
 
-  private let brokers: [BrokerOptions]
+  private let brokers: Mutex<[BrokerOptions]>
   private let status: StatusBoard
   private let logger: Logger
   private let known = Mutex<[Key: Known]>([:])
 
   package init(brokers: [BrokerOptions], status: StatusBoard, logger: Logger) {
-    self.brokers = brokers
+    self.brokers = Mutex(brokers)
     self.status = status
     self.logger = logger
   }
@@ -55,6 +64,29 @@ package final class CertificateWatch: Service {
     }
   }
 
+  /// From now on these brokers. Of others, and of files that are not theirs any more, nothing is
+  /// told.
+  func watch(_ brokers: [BrokerOptions]) {
+    let gone = known.withLock { known in
+      let gone = known.keys.filter { key in
+        guard let broker = brokers.first(where: { $0.name == key.broker }) else { return true }
+        let connection = broker.connection
+        return switch key.role {
+        case .client: connection.tls?.certificateFile == nil
+        case .authority: connection.tls?.authorityFile == nil
+        case .server: !connection.endpoints.contains(where: \.usesTLS)
+        }
+      }
+      for key in gone { known[key] = nil }
+      return gone
+    }
+    for key in gone {
+      status.note(key.subject, nil)
+      key.gauge.destroy()
+    }
+    self.brokers.withLock { $0 = brokers }
+  }
+
   /// For the connections of one broker: where they tell what its server was verified by.
   func observer(of broker: String) -> ServerVerified {
     { self.judge(Key(broker: broker, role: .server), $0, now: Clock.wall()) }
@@ -62,7 +94,7 @@ package final class CertificateWatch: Service {
 
   /// Reads the files, and judges again what the servers showed.
   func look(now: WallTime) {
-    for broker in brokers {
+    for broker in brokers.withLock({ $0 }) {
       guard let tls = broker.connection.tls else { continue }
       for (role, path) in [(Role.client, tls.certificateFile), (.authority, tls.authorityFile)] {
         // A file that cannot be read is the business of the connect, which names it.
@@ -79,10 +111,7 @@ package final class CertificateWatch: Service {
 
   private func judge(_ key: Key, _ certificate: Certificate, now: WallTime) {
     let stage = CertificateStage(notAfter: certificate.notAfter, now: now)
-    Gauge(
-      label: "penstock_broker_certificate_expiry_timestamp_seconds",
-      dimensions: [("broker", key.broker), ("which", key.role.rawValue)]
-    ).record(Double(certificate.notAfter.nanoseconds) / 1e9)
+    key.gauge.record(Double(certificate.notAfter.nanoseconds) / 1e9)
     let isNews = known.withLock { known in
       let before = known[key].flatMap { $0.certificate == certificate ? $0.told : nil }
       known[key] = Known(certificate: certificate, told: stage)
@@ -91,7 +120,7 @@ package final class CertificateWatch: Service {
     let sentence =
       "broker \(key.broker): \(key.role.sentence) \(stage == .over ? "ended" : "ends") "
       + "\(certificate.notAfter): replace it in time; the files are read at each connect"
-    status.note("certificate \(key.broker) \(key.role)", stage == .fine ? nil : sentence)
+    status.note(key.subject, stage == .fine ? nil : sentence)
     guard isNews else { return }
     logger.log(
       level: stage >= .day ? .error : .warning,

@@ -11,9 +11,9 @@ import Upstream
 
 /// Answers what an operator asks of the running agent. Reads what the stages share and steers them
 /// by their controls; no thread of the data path waits for it. On the control thread, apart from
-/// `add`.
+/// what starts and stops routes.
 package final class ControlDesk: ControlHandler {
-  private let options: GatewayOptions
+  private let options: Mutex<GatewayOptions>
   private let version: String
   private let board: StatusBoard
   private let readings: StageReadings
@@ -29,7 +29,7 @@ package final class ControlDesk: ControlHandler {
     problems: RecentProblems, configurationPath: String?, logger: Logger
   ) {
     self.configurationPath = configurationPath
-    self.options = options
+    self.options = Mutex(options)
     self.version = version
     self.board = board
     readings = StageReadings(registry: registry)
@@ -37,10 +37,42 @@ package final class ControlDesk: ControlHandler {
     self.logger = logger
   }
 
-  package func add(_ route: RouteHandle) { routes.withLock { $0.append(route) } }
+  /// Another configuration is in force.
+  package func adopt(_ options: GatewayOptions) {
+    self.options.withLock { $0 = options }
+    certificates.withLock { $0 = CertificateReview() }
+  }
+
+  /// From now on this is the route of its name.
+  package func add(_ route: RouteHandle) {
+    routes.withLock { routes in
+      if let index = routes.firstIndex(where: { $0.route.name == route.route.name }) {
+        routes[index] = route
+      } else {
+        routes.append(route)
+      }
+    }
+  }
 
   package func remove(route name: String) {
     routes.withLock { $0.removeAll { $0.route.name == name } }
+  }
+
+  package func handle(of route: String) -> RouteHandle? {
+    routes.withLock { $0.first { $0.route.name == route } }
+  }
+
+  /// Routes that are drained and have no session at their broker any more.
+  var endedRoutes: Set<String> {
+    Set(routes.withLock { $0 }.filter(\.hasEndedSession).map(\.route.name))
+  }
+
+  /// In the order of the configuration; those that left it and still deliver behind them.
+  private var ordered: [RouteHandle] {
+    let known = options.withLock { $0.routes.map(\.name) }
+    let routes = routes.withLock { $0 }
+    let listed = known.compactMap { name in routes.first { $0.route.name == name } }
+    return listed + routes.filter { !known.contains($0.route.name) }
   }
 
   /// A command has asked the process to end.
@@ -48,6 +80,7 @@ package final class ControlDesk: ControlHandler {
 
   package func observe() {
     for route in routes.withLock({ $0 }) { route.observe(readings) }
+    let options = options.withLock { $0 }
     certificates.withLock { $0.look(options, now: Clock.monotonic()) }
   }
 
@@ -67,7 +100,7 @@ package final class ControlDesk: ControlHandler {
   private func drain(
     _ names: [String], endsSession: Bool
   ) throws(ControlRefusal) -> JSONValue {
-    let routes = routes.withLock { $0 }
+    let routes = ordered
     for name in names where !routes.contains(where: { $0.route.name == name }) {
       let known = routes.map(\.route.name).joined(separator: ", ")
       throw ControlRefusal("there is no route \(name); there are: \(known)")
@@ -88,7 +121,8 @@ package final class ControlDesk: ControlHandler {
   package func status() -> GatewayStatus {
     let health = board.health()
     var status = GatewayStatus(
-      source: .agent, version: version, gatewayID: options.gatewayID, time: Clock.wall())
+      source: .agent, version: version, gatewayID: options.withLock { $0.gatewayID },
+      time: Clock.wall())
     status.uptime = health.uptime
     status.processID = UInt64(getpid())
     // As the agent's own directory sees it.
@@ -96,7 +130,7 @@ package final class ControlDesk: ControlHandler {
       $0.hasPrefix("/") ? $0 : "/proc/\(getpid())/cwd/\($0)"
     }
     status.health = health.status.rawValue
-    for handle in routes.withLock({ $0 }) {
+    for handle in ordered {
       status.routes.append(routeStatus(handle, health: health, now: status.time))
     }
     status.certificates = certificates.withLock { $0.current }.map {

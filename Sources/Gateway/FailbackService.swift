@@ -13,7 +13,7 @@ import Synchronization
 struct FailbackService: Service {
   let broker: BrokerOptions
   let interval: Duration
-  let failback: Failback
+  let recall: Recall
   let logger: Logger
 
   /// How often to look whether a connection is away.
@@ -44,7 +44,7 @@ struct FailbackService: Service {
     while !stop.isOrdered {
       _ = Poll.wait(socket: nil, wakeUp: stop.wakeUp, timeout: min(Self.turn, interval))
       let now = Clock.monotonic()
-      guard failback.isAway else {
+      guard recall.isAway else {
         due = nil
         continue
       }
@@ -55,7 +55,7 @@ struct FailbackService: Service {
       guard now >= time, !stop.isOrdered else { continue }
       do throws(MosquittoError) {
         try BrokerProbe.check(connection, endpoint: 0, wakeUp: stop.wakeUp, logger: logger)
-        failback.firstAccepts(at: Clock.monotonic())
+        recall.firstAccepts(at: Clock.monotonic())
         returns.increment()
       } catch {
         logger.debug(

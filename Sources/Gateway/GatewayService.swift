@@ -12,7 +12,7 @@ import UnixSignals
 import Upstream
 
 /// The whole agent: one pipeline per route, and what looks after them. Runs until SIGTERM or
-/// SIGINT, or until a journal fails.
+/// SIGINT, or until a journal fails. SIGHUP reads the configuration anew.
 package struct GatewayService: Sendable {
   private let options: GatewayOptions
   private let version: String
@@ -24,6 +24,7 @@ package struct GatewayService: Sendable {
   private let configurationPath: String?
   private let commits = CommitWatch()
   private let sabotage: Sabotage
+  private let reload: ReloadSource?
 
   /// Where the health page judges stages by when no watchdog period is set.
   private static let stallLimit: Duration = .seconds(60)
@@ -34,11 +35,14 @@ package struct GatewayService: Sendable {
   ///   - failures: cleared when something is committed.
   ///   - configurationPath: the file that the options came from, for commands.
   ///   - problems: what the log handler notes warnings and errors in.
+  ///   - reload: what SIGHUP does; nil ignores it.
   package init(
     options: GatewayOptions, version: String, logger: Logger, registry: MetricsRegistry,
     isDeliverOnly: Bool = false, failures: DiskFailures? = nil,
-    problems: RecentProblems = RecentProblems(), configurationPath: String? = nil
+    problems: RecentProblems = RecentProblems(), configurationPath: String? = nil,
+    reload: ReloadSource? = nil
   ) {
+    self.reload = reload
     self.configurationPath = configurationPath
     self.problems = problems
     self.isDeliverOnly = isDeliverOnly
@@ -61,8 +65,11 @@ package struct GatewayService: Sendable {
   ///   or failed, nothing is acknowledged after a failure; `GatewayStop` at the end that a command
   ///   asked for.
   package func run() async throws {
+    // First of all: without it a SIGHUP ends the process.
+    let hangups = await UnixSignalsSequence(trapping: .sighup)
     try checkDataDirectory()
-    try checkDescriptors()
+    try checkDescriptors(options)
+    try checkLeftSessions()
     if sabotage != .none {
       logger.critical(
         "A PROMISE IS BROKEN ON PURPOSE: this process is a negative control of the tests",
@@ -87,26 +94,31 @@ package struct GatewayService: Sendable {
       try ControlServer(
         path: ControlSocket.path(dataDirectory: options.dataDirectory), handler: desk,
         logger: logger))
-    let links = makeLinks()
-    let used = options.usedBrokers
-    let companions = BrokerCompanions(
-      brokers: used,
-      certificates: CertificateWatch(brokers: used, status: board, logger: logger))
-    services += companions.services(
-      of: options,
+    let certificates = CertificateWatch(
+      brokers: options.usedBrokers, status: board, logger: logger)
+    let composition = Composition(
       message: PresenceMessage(
-        gateway: options.gatewayID, version: version, started: Clock.wall()), logger: logger)
-    for route in options.routes {
-      let handle = RouteHandle(route: route, isDeliverOnly: isDeliverOnly)
-      desk.add(handle)
-      services.append(
-        Pipeline(
-          gateway: options, route: route, links: links, companions: companions, status: board,
-          logger: logger, commits: commits, handle: handle, isDeliverOnly: isDeliverOnly,
-          sabotage: sabotage))
-    }
+        gateway: options.gatewayID, version: version, started: Clock.wall()),
+      board: board, registry: registry, desk: desk,
+      companions: BrokerCompanions(
+        certificates: certificates, links: isDeliverOnly ? nil : options.dataDirectory + "/links",
+        logger: logger),
+      commits: commits, isDeliverOnly: isDeliverOnly, sabotage: sabotage, logger: logger,
+      helpers: Fleet(logger: logger), routes: Fleet(logger: logger))
+    composition.companions.adopt(options)
+    for broker in options.helpedBrokers.values { composition.startHelpers(of: broker) }
+    for route in options.routes { composition.start(route, of: options) }
+    services += [certificates, composition.helpers]
     if let failures, !isDeliverOnly {
       services.append(FailureReset(commits: commits, failures: failures))
+    }
+    services.append(composition.routes)
+    if let reload {
+      services.append(
+        Reloader(
+          hangups: hangups, source: reload, initial: options, composition: composition,
+          logger: logger
+        ) { (options) throws(GatewayError) in try check(reloaded: options) })
     }
     logger.notice(
       "penstock starts",
@@ -120,24 +132,6 @@ package struct GatewayService: Sendable {
     try await group.run()
     logger.notice("penstock stopped")
     if desk.wasToldToStop { throw GatewayStop() }
-  }
-
-  /// One for each broker that something is delivered to. Reads the accounts of data budgets.
-  private func makeLinks() -> [String: BrokerLink] {
-    var priorities: [String: [Int]] = [:]
-    for route in options.routes {
-      for (sink, broker) in zip(route.sinks, route.sinkBrokers) {
-        priorities[broker, default: []].append(sink.priority)
-      }
-    }
-    var links: [String: BrokerLink] = [:]
-    for broker in options.brokers {
-      guard let priorities = priorities[broker.name] else { continue }
-      links[broker.name] = BrokerLink(
-        broker: broker.name, options: broker.link, priorities: priorities,
-        directory: isDeliverOnly ? nil : options.dataDirectory + "/links", logger: logger)
-    }
-    return links
   }
 
   /// An SD card that is not mounted must not be mistaken for a first start.
@@ -180,8 +174,37 @@ extension GatewayService {
       + counts.probe * used.count { $0.connection.endpoints.count > 1 }
   }
 
+  /// Renaming a route by a restart is no better than by a reload.
+  private func checkLeftSessions() throws(GatewayError) {
+    for session in LeftSessions(options).sessions {
+      let name = session.route
+      if let successor = session.successor, reload?.abandonsSessions != true {
+        throw GatewayError(
+          "route \(name) is gone and \(successor) reads the same messages: renaming a route leaves "
+            + "its session at the broker behind, with what waits in it. Give it its name back and "
+            + "`penstock drain --end-session --route \(name)` first, or run with --abandon-session")
+      }
+      logger.warning(
+        "a route that is gone has left its session at its broker, which fills it until it expires",
+        metadata: [
+          "route": "\(name)",
+          "advice": """
+          put the route back and `penstock drain --end-session --route \(name)`, or remove \
+          \(name)\(SubscriptionMemory.suffix) from the data directory to forget it
+          """,
+        ])
+    }
+  }
+
+  private func check(reloaded options: GatewayOptions) throws(GatewayError) {
+    guard !isDeliverOnly else {
+      throw GatewayError("deliver-only: the journals cannot be written, so nothing is taken over")
+    }
+    try checkDescriptors(options)
+  }
+
   /// Too few are better told now than by an event loop that traps, or at the first dead letter.
-  private func checkDescriptors() throws {
+  private func checkDescriptors(_ options: GatewayOptions) throws(GatewayError) {
     let needed = Self.descriptorCount(for: options)
     guard let limit = descriptorCountMax, limit < needed else { return }
     throw GatewayError(

@@ -48,7 +48,7 @@ extension Pipeline {
     while control.phase < .close {
       if control.phase > .run, !isQuiesced {
         isQuiesced = true
-        status.report(ingestStage, StageState(control.isDraining ? .quiesced : .draining))
+        status.report(ingestStage, control.farewell)
         control.didQuiesce()
       }
       let isAllDelivered = route.sinks.indices.allSatisfy {

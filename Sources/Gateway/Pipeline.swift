@@ -9,7 +9,7 @@ import Mosquitto
 import Platform
 import RingJournal
 import ServiceLifecycle
-package import Upstream
+import Upstream
 
 /// One route, from broker to destinations. This is the picture:
 ///
@@ -33,7 +33,8 @@ package import Upstream
 ///
 /// Shutdown: the ingest half takes no more, commits and leaves its broker; the sinks deliver what
 /// is committed until nothing is left or the limit has come; then the journal and the dead letters
-/// are closed. An operator's drain does the same without the limit, and then waits for shutdown.
+/// are closed. An operator's drain does the same without the limit, and then waits for shutdown. A
+/// route that left the configuration is drained, too, and then ends.
 package struct Pipeline: Service {
   /// What the threads of a route share once its journal is open.
   struct Opened: Sendable {
@@ -46,7 +47,6 @@ package struct Pipeline: Service {
 
   let gateway: GatewayOptions
   let route: RouteOptions
-  private let links: [String: BrokerLink]
   private let companions: BrokerCompanions
   let status: any StatusReporting
   let logger: Logger
@@ -59,18 +59,16 @@ package struct Pipeline: Service {
   /// What a shutdown leaves for the last deliveries; below systemd's stop time-out.
   package static let drainLimit: Duration = .seconds(5)
 
-  /// - Parameter links: of the brokers that something is delivered to, by name.
   package init(
-    gateway: GatewayOptions, route: RouteOptions, links: [String: BrokerLink],
-    companions: BrokerCompanions, status: any StatusReporting, logger: Logger,
-    commits: CommitWatch, handle: RouteHandle, isDeliverOnly: Bool, sabotage: Sabotage
+    gateway: GatewayOptions, route: RouteOptions, companions: BrokerCompanions,
+    status: any StatusReporting, logger: Logger, commits: CommitWatch, handle: RouteHandle,
+    isDeliverOnly: Bool, sabotage: Sabotage
   ) {
     self.commits = commits
     self.handle = handle
     self.isDeliverOnly = isDeliverOnly
     self.gateway = gateway
     self.route = route
-    self.links = links
     self.companions = companions
     self.status = status
     var logger = logger
@@ -87,7 +85,7 @@ package struct Pipeline: Service {
     StageName(route: route.name, part: .upstream(sink: sink.name))
   }
 
-  /// Runs until shutdown.
+  /// Runs until shutdown; a route that left the configuration, until it is drained.
   /// - Throws: `JournalError` when the journal cannot be opened or fails.
   package func run() async throws {
     let (announcements, announce) = AsyncStream<Opened>.makeStream(
@@ -112,7 +110,11 @@ package struct Pipeline: Service {
         try await withGracefulShutdownHandler {
           handle.opened(opened)
           try await deliver(opened, in: &group)
-          if opened.control.isDraining { await stayDrained() }
+          if handle.isRemoved {
+            leave(opened)
+          } else if opened.control.isDraining {
+            await stayDrained()
+          }
         } onGracefulShutdown: {
           opened.control.advance(to: .quiesce)
           opened.shutdown.stopping()
@@ -129,7 +131,13 @@ package struct Pipeline: Service {
     for (index, sink) in route.sinks.enumerated() {
       group.addTask {
         defer { opened.shutdown.ended(sink: index) }
-        try await Thread.run(name: "out:\(sink.name)") { try deliver(to: sink, index, opened) }
+        repeat {
+          // A reload may have changed its options.
+          let now = handle.route
+          try await Thread.run(name: "out:\(sink.name)") {
+            try deliver(to: now.sinks[index], over: now.sinkBrokers[index], index, opened)
+          }
+        } while opened.sinks[index].takeOver()
       }
     }
     // The sinks end when drained; the ingest thread only after them. An error ends all.
@@ -146,11 +154,32 @@ package struct Pipeline: Service {
   /// Everything of this route is done; the process goes on until somebody ends it.
   private func stayDrained() async {
     handle.drained()
+    // A reload may have removed it just before.
+    guard !handle.isRemoved else { return }
     status.report(
       ingestStage,
       StageState(.drained, "drained by an operator: restart the gateway to receive again"))
     logger.notice("drained: everything is delivered and the journal is closed")
     try? await gracefulShutdown()
+    status.report(ingestStage, StageState(.stopped))
+  }
+
+  /// The end of a route that left the configuration.
+  private func leave(_ opened: Opened) {
+    let journal = opened.journal
+    let outstanding = route.sinks.indices.reduce(UInt64(0)) { count, index in
+      let acknowledged = journal.acknowledged(index)
+      guard route.sinks[index].required, acknowledged < journal.committed else { return count }
+      return count + (journal.committed.rawValue - acknowledged.rawValue)
+    }
+    if Task.isShuttingDownGracefully {
+      logger.warning(
+        "stopped before the removed route was drained: what is left stays in its journal",
+        metadata: ["journal.outstanding": "\(outstanding)"])
+    } else {
+      handle.drained()
+      logger.notice("the removed route is drained and unsubscribed, its files stay")
+    }
     status.report(ingestStage, StageState(.stopped))
   }
 
@@ -252,7 +281,7 @@ package struct Pipeline: Service {
       options: route.ingest, intake: intake, control: shared.control, wakeUp: journal.writerWakeUp,
       subscriptions: SubscriptionMemory(path: subscriptionPath), stage: ingestStage,
       status: status, metrics: IngestMetrics(route: route.name), logger: logger,
-      sabotage: sabotage, failback: companions.failback(of: route.source),
+      sabotage: sabotage, recall: companions.recall(of: route.source),
       makeCleanConnection: { [clean, logger] intake in
         MosquittoClient(options: clean, handler: intake, logger: logger, onVerified: onVerified)
       }
@@ -288,7 +317,7 @@ package struct Pipeline: Service {
   }
 
   private var subscriptionPath: String {
-    "\(gateway.dataDirectory)/\(route.name).subscriptions"
+    "\(gateway.dataDirectory)/\(route.name)\(SubscriptionMemory.suffix)"
   }
 
   private var environment: JournalEnvironment {
@@ -301,7 +330,9 @@ package struct Pipeline: Service {
 
   // MARK: - A sink's thread
 
-  private func deliver(to sink: SinkOptions, _ index: Int, _ opened: Opened) throws {
+  private func deliver(
+    to sink: SinkOptions, over broker: String, _ index: Int, _ opened: Opened
+  ) throws {
     let identity = RouteIdentity(
       gateway: gateway.gatewayID, site: gateway.site, name: route.name)
     let map = sink.topicMap
@@ -315,14 +346,13 @@ package struct Pipeline: Service {
     var logger = logger
     logger[metadataKey: "sink"] = "\(sink.name)"
     let connection = sink.connection
-    let broker = route.sinkBrokers[index]
     let onVerified = companions.certificates.observer(of: broker)
     var loop = SinkLoop<MosquittoClient<SinkInbox>>(
       options: sink, route: identity, sink: index, journal: journal,
       batcher: try makeBatcher(isBeside: false), control: opened.sinks[index],
       deadLetters: opened.deadLetters, stage: stage(of: sink),
       status: status, metrics: UpstreamMetrics(route: route.name, sink: sink.name), logger: logger,
-      link: links[broker] ?? .unlimited(), failback: companions.failback(of: broker),
+      link: companions.link(of: broker), recall: companions.recall(of: broker),
       makeBatcher: { () throws(JournalError) in try makeBatcher(isBeside: true) },
       makeConnection: { [logger] inbox in
         MosquittoClient(

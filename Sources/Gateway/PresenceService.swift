@@ -11,7 +11,7 @@ struct PresenceService: Service {
   let broker: BrokerOptions
   let topic: String
   let message: PresenceMessage
-  let failback: Failback?
+  let recall: Recall
   let logger: Logger
 
   func run() async throws {
@@ -21,7 +21,7 @@ struct PresenceService: Service {
         try await Thread.run(name: "st:\(broker.name)") {
           var loop = PresenceLoop(
             broker: broker.name, topic: topic, connection: connection, message: message,
-            control: control, failback: failback, logger: logger)
+            control: control, recall: recall, logger: logger)
           loop.run()
         }
       } onGracefulShutdown: {

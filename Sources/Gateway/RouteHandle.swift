@@ -5,35 +5,66 @@ import Ingest
 import Platform
 import RingJournal
 import Synchronization
+import Upstream
 
-/// One route as an operator's commands see and steer it. Any thread; nothing here waits for a
-/// thread of the route.
+/// One route as commands and reloads see and steer it. Any thread; nothing here waits for a thread
+/// of the route.
 package final class RouteHandle: Sendable {
+  /// Receive no more and deliver everything; for whom, and what of the session at the broker.
+  struct Drain: Sendable, Equatable {
+    var occasion: IngestControl.Occasion
+    var endsSession: Bool
+  }
+
   private struct Contents {
+    var route: RouteOptions
     var opened: Pipeline.Opened?
     var isDrained = false
-    var isStopping = false
-    /// A drain that was asked for before the journal was open.
-    var pending: (endsSession: Bool, Void)?
+    /// What was asked last; before the journal is open it waits for that.
+    var drain: Drain?
+    var isToRestart = false
     var window = RateWindow()
   }
 
-  package let route: RouteOptions
   let isDeliverOnly: Bool
-  private let contents = Mutex(Contents())
+  private let contents: Mutex<Contents>
 
-  package init(route: RouteOptions, isDeliverOnly: Bool) {
-    self.route = route
+  package convenience init(route: RouteOptions, isDeliverOnly: Bool) {
+    self.init(route: route, isDeliverOnly: isDeliverOnly, drain: nil)
+  }
+
+  /// - Parameter drain: begins as soon as the journal is open.
+  init(route: RouteOptions, isDeliverOnly: Bool, drain: Drain?) {
     self.isDeliverOnly = isDeliverOnly
+    contents = Mutex(Contents(route: route, drain: drain))
+  }
+
+  /// As it is now: a reload may change its destinations while it runs.
+  package var route: RouteOptions { contents.withLock { $0.route } }
+
+  /// Destinations with other options, and else the same route: their threads hand over to new ones,
+  /// each with nothing in flight.
+  /// - Parameter limit: for the answers to what is in flight.
+  func change(_ route: RouteOptions, sinks names: [String], limit: Duration) {
+    let opened = contents.withLock { contents in
+      contents.route = route
+      return contents.opened
+    }
+    guard let opened else { return }
+    let until = Clock.monotonic() + limit
+    for (index, sink) in route.sinks.enumerated() where names.contains(sink.name) {
+      opened.sinks[index].advance(to: .handOver(until: until))
+    }
   }
 
   /// The route's journal is open.
   func opened(_ opened: Pipeline.Opened) {
-    let pending = contents.withLock { contents in
+    let (drain, isToRestart) = contents.withLock { contents in
       contents.opened = opened
-      return contents.pending
+      return (contents.drain, contents.isToRestart)
     }
-    if let pending { opened.control.drain(endsSession: pending.endsSession) }
+    if isToRestart { opened.control.expect(.restart) }
+    if let drain { opened.control.drain(drain.occasion, endsSession: drain.endsSession) }
   }
 
   func drained() { contents.withLock { $0.isDrained = true } }
@@ -49,6 +80,19 @@ package final class RouteHandle: Sendable {
     }
   }
 
+  /// What it was told by an operator, or by a reload that removed it.
+  var drain: Drain? { contents.withLock { $0.drain } }
+
+  /// It has left the configuration, and ends when it is drained.
+  var isRemoved: Bool { drain?.occasion == .removal }
+
+  var isDrained: Bool { contents.withLock { $0.isDrained } }
+
+  /// Nothing of it is left anywhere: all is delivered and no broker keeps a session for it.
+  var hasEndedSession: Bool {
+    contents.withLock { $0.isDrained && $0.drain?.endsSession == true }
+  }
+
   /// Receive no more, deliver everything, close the journal.
   /// - Throws: when it is too late for what is asked.
   func drain(endsSession: Bool) throws(ControlRefusal) {
@@ -57,17 +101,43 @@ package final class RouteHandle: Sendable {
         "route \(route.name) only delivers, because its disk is not written: what its session at "
           + "the broker holds could not be kept. Drain without ending the session")
     }
-    let opened = contents.withLock { contents -> Pipeline.Opened? in
-      if contents.opened == nil { contents.pending = (endsSession, ()) }
-      return contents.opened
-    }
-    guard let opened else { return }
-    if endsSession, opened.control.phase > .endSession {
+    guard ask(Drain(occasion: .drain, endsSession: endsSession)) else {
       throw ControlRefusal(
         "route \(route.name) has left its broker already, with the session kept: restart the "
           + "gateway, then drain and end the session in one go")
     }
-    opened.control.drain(endsSession: endsSession)
+  }
+
+  /// It has left the configuration: as a drain, and then it ends.
+  /// - Returns: false when its broker was left already with a session that was to be ended: then it
+  ///   has to be opened again for that.
+  func remove(endsSession: Bool) -> Bool {
+    ask(Drain(occasion: .removal, endsSession: endsSession))
+  }
+
+  /// It will be stopped and opened again with other options.
+  func willRestart() {
+    let opened = contents.withLock { contents in
+      contents.isToRestart = true
+      return contents.opened
+    }
+    opened?.control.expect(.restart)
+  }
+
+  private func ask(_ drain: Drain) -> Bool {
+    let (opened, isInTime) = contents.withLock { contents -> (Pipeline.Opened?, Bool) in
+      let earlier = contents.drain
+      let hasLeft = contents.opened.map { $0.control.phase > .endSession } ?? false
+      if drain.endsSession, hasLeft, earlier?.endsSession != true { return (nil, false) }
+      // A removal stays one, and a session that is on its way to its end is not kept.
+      let isRemoval = earlier?.occasion == .removal
+      contents.drain = Drain(
+        occasion: isRemoval ? .removal : drain.occasion,
+        endsSession: drain.endsSession || earlier?.endsSession == true)
+      return (contents.opened, true)
+    }
+    opened?.control.drain(drain.occasion, endsSession: drain.endsSession)
+    return isInTime
   }
 
   // MARK: - Rates

@@ -64,6 +64,20 @@ package struct RouteOptions: Sendable, Hashable {
   }
 
   package static let subscriptionsMax = 64
+
+  /// Whether some message could come by both: they read from one broker, and filters overlap.
+  package func readsSame(as other: RouteOptions) -> Bool {
+    source == other.source && reads(anyOf: other.ingest.subscriptions)
+  }
+
+  /// Whether some topic matches one of its filters and one of these.
+  package func reads(anyOf filters: [String]) -> Bool {
+    ingest.subscriptions.contains { own in
+      filters.contains {
+        TopicPattern.overlap(TopicPattern.filter(own), TopicPattern.filter($0))
+      }
+    }
+  }
 }
 
 /// The least important line that is written.

@@ -1,3 +1,4 @@
+package import GatewayCore
 package import Platform
 import Synchronization
 
@@ -18,8 +19,20 @@ package final class IngestControl: Sendable {
     package static func < (left: Phase, right: Phase) -> Bool { left.rawValue < right.rawValue }
   }
 
+  /// What a route that takes no more ends for. Only ever moves forward.
+  package enum Occasion: Int, Sendable {
+    /// The process ends.
+    case shutdown
+    /// It is opened again with other options.
+    case restart
+    /// An operator drains it.
+    case drain
+    /// It has left the configuration.
+    case removal
+  }
+
   private let state = Atomic<Int>(Phase.run.rawValue)
-  private let draining = Atomic(false)
+  private let reason = Atomic<Int>(Occasion.shutdown.rawValue)
   private let wakeUp: WakeUp
   private let onQuiesced: @Sendable () -> Void
 
@@ -35,11 +48,31 @@ package final class IngestControl: Sendable {
 
   package var phase: Phase { Phase(rawValue: state.load(ordering: .acquiring)) ?? .close }
 
-  /// An operator drains the route: it is not the process that ends.
-  package var isDraining: Bool { draining.load(ordering: .acquiring) }
+  package var occasion: Occasion {
+    Occasion(rawValue: reason.load(ordering: .acquiring)) ?? .shutdown
+  }
 
-  package func drain(endsSession: Bool) {
-    draining.store(true, ordering: .releasing)
+  /// Everything is to be delivered, however long it takes: it is not the process that ends.
+  package var isDraining: Bool { occasion == .drain || occasion == .removal }
+
+  /// What the ingest stage says of itself once it takes no more.
+  package var farewell: StageState {
+    switch occasion {
+    case .shutdown: StageState(.draining)
+    case .restart: StageState(.quiesced, "stops to open again with its new options")
+    case .drain: StageState(.quiesced, "drained by an operator: nothing more is received")
+    case .removal: StageState(.quiesced, "left the configuration: nothing more is received")
+    }
+  }
+
+  /// What the end that comes is for; before `advance`.
+  package func expect(_ occasion: Occasion) {
+    _ = reason.max(occasion.rawValue, ordering: .acquiringAndReleasing)
+  }
+
+  /// Receive no more and deliver everything.
+  package func drain(_ occasion: Occasion = .drain, endsSession: Bool) {
+    expect(occasion)
     advance(to: endsSession ? .endSession : .quiesce)
   }
 

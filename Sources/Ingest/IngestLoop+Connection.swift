@@ -4,25 +4,26 @@ import Mosquitto
 import Platform
 
 extension IngestLoop where Connection: ~Copyable {
-  /// Before it goes back to the first endpoint the loop takes what still comes: until nothing came
+  /// Before it leaves one endpoint for another the loop takes what still comes: until nothing came
   /// for so long, or for so long in all.
-  private static var returnQuiet: Duration { .seconds(1) }
-  private static var returnPatience: Duration { .seconds(10) }
+  private static var recallQuiet: Duration { .seconds(1) }
+  private static var recallPatience: Duration { .seconds(10) }
 
-  /// Whether to leave for the first endpoint now, while nothing is held. What this broker keeps
-  /// for us beyond that waits in its session.
-  mutating func shouldReturn(now: MonotonicTime) -> Bool {
-    guard let failback, let liveSince, failback.shouldReturn(from: endpoint, since: liveSince)
+  /// Whether to leave for another connection now, while nothing is held. What this broker keeps for
+  /// us waits in its session.
+  mutating func isRecalled(now: MonotonicTime) -> Bool {
+    guard let recall, liveSince != nil, let reason = recall.reason(at: endpoint, since: begunAt)
     else { return false }
-    if let returningSince {
-      return now.since(lastReceipt) >= Self.returnQuiet
-        || now.since(returningSince) >= Self.returnPatience
+    if let recalledSince {
+      // The same session goes on.
+      if reason == .renewed { return true }
+      return now.since(lastReceipt) >= Self.recallQuiet
+        || now.since(recalledSince) >= Self.recallPatience
     }
-    returningSince = now
+    recalledSince = now
     lastReceipt = now
     logger.notice(
-      "the first endpoint accepts again, going back",
-      metadata: ["broker.endpoint": "\(options.connection.endpoints[0])"])
+      "\(reason.text)", metadata: ["broker.endpoint": "\(options.connection.endpoints[0])"])
     return false
   }
 

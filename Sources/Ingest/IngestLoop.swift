@@ -25,8 +25,8 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   /// Why a connection ended.
   enum End {
     case lost(MosquittoError)
-    /// Back to the first endpoint, which accepts again.
-    case returning
+    /// Recalled: another connection follows at once.
+    case recalled
     case ringFull
     case quiesced
     /// The session holds nothing for us and has no subscription any more.
@@ -51,7 +51,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   let metrics: IngestMetrics
   let logger: Logger
   private let sabotage: Sabotage
-  let failback: Failback?
+  let recall: Recall?
   private let makeConnection: MakeInboundConnection<Connection>
   private let makeCleanConnection: MakeInboundConnection<Connection>?
   /// This connection's new session has been told of.
@@ -67,8 +67,10 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   private var expiryGranted: Duration?
   /// The endpoint of this connection.
   var endpoint = 0
-  /// Since when this connection wants to go back to the first endpoint.
-  var returningSince: MonotonicTime?
+  /// Since when this connection is to end for another one.
+  var recalledSince: MonotonicTime?
+  /// When this connection began to be made: from then on it has read its files.
+  var begunAt = MonotonicTime(nanoseconds: 0)
   var lastReceipt = MonotonicTime(nanoseconds: 0)
   private var lastReported: MosquittoError.Code?
   /// Since when this connection has its subscription.
@@ -87,13 +89,13 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
   ///   - backoff: the pauses before another connection.
   ///   - makeCleanConnection: one that asks for a clean session, where nothing else ends a session
   ///     (MQTT 3.1.1).
-  ///   - failback: of the broker, where it has several endpoints.
+  ///   - recall: of the broker.
   ///   - makeConnection: a fresh handle that delivers to the intake; called for each connection.
   package init(
     options: IngestOptions, intake: Intake, control: IngestControl, wakeUp: WakeUp,
     subscriptions: SubscriptionMemory, stage: StageName, status: any StatusReporting,
     metrics: IngestMetrics, logger: Logger, sabotage: Sabotage = .none,
-    backoff: Backoff = Backoff(), failback: Failback? = nil,
+    backoff: Backoff = Backoff(), recall: Recall? = nil,
     makeCleanConnection: MakeInboundConnection<Connection>? = nil,
     makeConnection: @escaping MakeInboundConnection<Connection>
   ) {
@@ -110,7 +112,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     reports = IngestReports(logger: logger)
     self.sabotage = sabotage
     self.backoff = backoff
-    self.failback = failback
+    self.recall = recall
     self.makeConnection = makeConnection
     intake.metrics = metrics
     let connection = options.connection
@@ -131,11 +133,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
       guard control.phase < .quiesce else { break }
       try connectAndServe()
     }
-    status.report(
-      stage,
-      control.isDraining
-        ? StageState(.quiesced, "drained by an operator: nothing more is received")
-        : StageState(.draining))
+    status.report(stage, control.farewell)
     // What the aggregates have is delivered before the end, whatever the next start is told to sum
     // up. Without room they stay what they are: readings in the ring.
     if intake.hasRoom { try intake.closeAggregates(now: Clock.monotonic(), all: true) }
@@ -156,7 +154,8 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     status.report(stage, StageState(.connecting, "\(endpoints[endpoint])"))
     liveSince = nil
     isSessionNoted = false
-    returningSince = nil
+    recalledSince = nil
+    begunAt = Clock.monotonic()
     intake.beginConnection()
     var end: End
     do throws(MosquittoError) {
@@ -169,7 +168,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     }
     metrics.connected.record(0)
     intake.left(at: Clock.monotonic())
-    if liveSince != nil { failback?.left(endpoint: endpoint) }
+    if liveSince != nil { recall?.left(endpoint: endpoint) }
     if let failure = intake.failure { throw failure }
     try commitOpenGroup()
     let lived = liveSince.map { Clock.monotonic().since($0) }
@@ -179,7 +178,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     }
     switch end {
     case .quiesced: logger.info("left the field broker, session kept")
-    case .ringFull, .returning: attempt = 0
+    case .ringFull, .recalled: attempt = 0
     case .emptied:
       sessionEnd = .emptied
       remember([])
@@ -337,9 +336,9 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
         try advance(&session, &connection, now: now)
         if connection.wantsWrite { try connection.flush() }
         if !intake.hasRoom { return try leaveFull(&connection) }
-        if shouldReturn(now: now) {
+        if isRecalled(now: now) {
           try connection.disconnect()
-          return .returning
+          return .recalled
         }
         let chores = try intake.maintain(now: now)
         timeout = min(timeout, chores ?? timeout)
@@ -363,7 +362,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
       }
       let receivedCount = intake.receivedCount
       readFirst = try readUntilDry(&connection)
-      if returningSince != nil, intake.receivedCount != receivedCount {
+      if recalledSince != nil, intake.receivedCount != receivedCount {
         lastReceipt = Clock.monotonic()
       }
       drySince = readFirst ? nil : Clock.monotonic()
@@ -572,7 +571,7 @@ package struct IngestLoop<Connection: InboundConnection & ~Copyable>: ~Copyable 
     remember(session.wanted)
     attempt = 0
     liveSince = Clock.monotonic()
-    failback?.entered(endpoint: endpoint)
+    recall?.entered(endpoint: endpoint)
     metrics.connected.record(1)
     status.report(stage, StageState(.connected))
     logger.notice(

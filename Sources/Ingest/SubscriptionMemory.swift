@@ -13,6 +13,9 @@ package struct SubscriptionMemory: Sendable {
   /// Largest file read: 10,000 filters of an ordinary length.
   private static let byteCountMax = 1 << 20
 
+  /// Of the file of a route.
+  package static let suffix = ".subscriptions"
+
   package init(path: String) {
     self.path = path
     guard let bytes = try? File.readSmall(path, byteCountMax: Self.byteCountMax) else { return }

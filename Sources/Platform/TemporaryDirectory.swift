@@ -32,12 +32,15 @@ package struct TemporaryDirectory: ~Copyable, Sendable {
 
   /// Depth first; does not follow symbolic links. What cannot be removed stays.
   private static func remove(_ path: String) {
-    for name in names(in: path) { remove("\(path)/\(name)") }
+    for name in File.names(in: path) { remove("\(path)/\(name)") }
     _ = unsafe Glibc.remove(path)
   }
 
-  /// The entries of a directory; empty for what is not one.
-  private static func names(in path: String) -> [String] {
+}
+
+extension File {
+  /// The entries of a directory, in no order; empty for what is not one.
+  package static func names(in path: String) -> [String] {
     var status = stat()
     guard unsafe lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR,
       let directory = unsafe opendir(path)

@@ -22,7 +22,7 @@ package struct PresenceLoop: ~Copyable {
   private let connection: ConnectionOptions
   private let message: PresenceMessage
   private let control: PresenceControl
-  private let failback: Failback?
+  private let recall: Recall
   private let online: Gauge
   private let logger: Logger
   private let inbox = SinkInbox()
@@ -33,13 +33,13 @@ package struct PresenceLoop: ~Copyable {
   /// - Parameter connection: as for a sink, with a client id of its own.
   package init(
     broker: String, topic: String, connection: ConnectionOptions, message: PresenceMessage,
-    control: PresenceControl, failback: Failback?, logger: Logger
+    control: PresenceControl, recall: Recall, logger: Logger
   ) {
     self.topic = topic
     self.connection = connection
     self.message = message
     self.control = control
-    self.failback = failback
+    self.recall = recall
     var logger = logger
     logger[metadataKey: "broker"] = "\(broker)"
     self.logger = logger
@@ -83,7 +83,7 @@ package struct PresenceLoop: ~Copyable {
     }
   }
 
-  /// One connection, until it goes back to the first endpoint or is told to stop.
+  /// One connection, until it is recalled or told to stop.
   private mutating func serve(endpoint: Int) throws(MosquittoError) {
     var options = connection
     options.will = Will(
@@ -100,14 +100,19 @@ package struct PresenceLoop: ~Copyable {
     let since = Clock.monotonic()
     online.record(1)
     lastReported = nil
-    failback?.entered(endpoint: endpoint)
-    defer { failback?.left(endpoint: endpoint) }
+    recall.entered(endpoint: endpoint)
+    defer { recall.left(endpoint: endpoint) }
     logger.info("the status topic says online", metadata: ["mqtt.topic": "\(topic)"])
-    while !control.isStopped, failback?.shouldReturn(from: endpoint, since: since) != true {
+    var reason: Recall.Reason?
+    while !control.isStopped, reason == nil {
       try turn(&client, Self.turn)
+      reason = recall.reason(at: endpoint, since: since)
     }
     online.record(0)
-    try say(control.isStopped ? .stopped : .moved, &client, within: Self.farewellTimeout)
+    // With new credentials we are back in a moment: "online" stays.
+    if control.isStopped || reason == .firstAccepts {
+      try say(control.isStopped ? .stopped : .moved, &client, within: Self.farewellTimeout)
+    }
     try client.disconnect()
   }
 

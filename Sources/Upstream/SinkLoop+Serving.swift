@@ -29,9 +29,9 @@ extension SinkLoop where Connection: ~Copyable {
     while isWanted {
       var timeout = turn
       try advance(&session, &connection)
-      if shouldReturn() {
-        if isSettled { return .returning }
-      } else if session.isLive {
+      if isRecalled() {
+        if isSettled { return .recalled }
+      } else if session.isLive, !isHandingOver {
         timeout = min(timeout, try fillAndSend(&connection))
       }
       if connection.wantsWrite { try connection.flush() }
@@ -55,22 +55,21 @@ extension SinkLoop where Connection: ~Copyable {
     return .finished
   }
 
-  /// Whether this connection sends no more and goes back to the first endpoint.
-  private mutating func shouldReturn() -> Bool {
-    if returningSince != nil { return true }
-    guard let failback, let liveSince, failback.shouldReturn(from: endpoint, since: liveSince)
+  /// Whether this connection sends no more and makes way for another.
+  private mutating func isRecalled() -> Bool {
+    if recalledSince != nil { return true }
+    guard let recall, liveSince != nil, let reason = recall.reason(at: endpoint, since: begunAt)
     else { return false }
-    returningSince = Clock.monotonic()
+    recalledSince = Clock.monotonic()
     logger.notice(
-      "the first endpoint accepts again, going back",
-      metadata: ["broker.endpoint": "\(options.connection.endpoints[0])"])
+      "\(reason.text)", metadata: ["broker.endpoint": "\(options.connection.endpoints[0])"])
     return true
   }
 
   /// Whether nothing is in flight any more, or was for too long.
   private var isSettled: Bool {
     outstandingCount == 0
-      || returningSince.map { Clock.monotonic().since($0) > Self.returnPatience } ?? true
+      || recalledSince.map { Clock.monotonic().since($0) > Self.recallPatience } ?? true
   }
 
   private mutating func advance(
@@ -118,7 +117,7 @@ extension SinkLoop where Connection: ~Copyable {
   private mutating func becomeLive(_ acknowledgement: ConnectAcknowledgement) throws {
     attempt = 0
     liveSince = Clock.monotonic()
-    failback?.entered(endpoint: endpoint)
+    recall?.entered(endpoint: endpoint)
     outstandingMax = max(1, Int(acknowledgement.receiveMaximum))
     for lane in Lanes.Name.allCases {
       lanes[lane].window.connected(outstandingMax: outstandingMax)
@@ -187,7 +186,7 @@ extension SinkLoop where Connection: ~Copyable {
   }
 
   /// Publishes that have no answer, letters included.
-  private var outstandingCount: Int { lanes.outstandingCount + post.outstandingCount }
+  var outstandingCount: Int { lanes.outstandingCount + post.outstandingCount }
 
   /// Publishes the dead letters that may leave now.
   private mutating func publishLetters(_ connection: inout Connection) throws {

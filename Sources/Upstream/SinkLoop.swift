@@ -23,16 +23,16 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
   /// Why a connection ended.
   enum End {
     case lost(MosquittoError)
-    /// Back to the first endpoint, which accepts again.
-    case returning
+    /// Recalled: another connection follows at once.
+    case recalled
     case finished
   }
 
   static var idleTurn: Duration { .seconds(1) }
   /// A connection that lasted so long was a good one: the next failure starts from a short pause.
   private static var stableAfter: Duration { .seconds(10) }
-  /// How long a return to the first endpoint waits for answers; what has none is sent again there.
-  static var returnPatience: Duration { .seconds(10) }
+  /// How long a recalled connection waits for answers; what has none is sent again by the next.
+  static var recallPatience: Duration { .seconds(10) }
   /// Seconds. Two clients with one id put each other out for ever: whoever is put out stays away so
   /// long, at random, so that the two do not keep step.
   private static var takeoverPause: ClosedRange<Int64> { 30...60 }
@@ -51,7 +51,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
   let metrics: UpstreamMetrics
   let logger: Logger
   let inbox: SinkInbox
-  let failback: Failback?
+  let recall: Recall?
   let makeConnection: MakeOutboundConnection<Connection>
   let makeBatcher: MakeBesideBatcher
   var lanes: Lanes
@@ -66,8 +66,10 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
   var attempt = 0
   /// The endpoint of this connection.
   var endpoint = 0
-  /// Since when this connection wants to go back to the first endpoint.
-  var returningSince: MonotonicTime?
+  /// Since when this connection is to end for another one.
+  var recalledSince: MonotonicTime?
+  /// When this connection began to be made: from then on it has read its files.
+  var begunAt = MonotonicTime(nanoseconds: 0)
   var lastReported: MosquittoError.Code?
   /// Since when this connection is accepted.
   var liveSince: MonotonicTime?
@@ -93,14 +95,14 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
   ///   - sink: which of the journal's cursors is ours.
   ///   - link: shared with the other sinks that deliver to the same broker.
   ///   - backoff: the pauses before another connection, and after a refusal.
-  ///   - failback: of the broker, where it has several endpoints.
+  ///   - recall: of the broker.
   ///   - makeBatcher: another batcher of the same records, for what is sent out of turn.
   ///   - makeConnection: a fresh handle that delivers to the inbox; called for each connection.
   package init(
     options: SinkOptions, route: RouteIdentity, sink: Int, journal: JournalState,
     batcher: consuming Batcher, control: SinkControl, deadLetters: DeadLetterStore,
     stage: StageName, status: any StatusReporting, metrics: UpstreamMetrics, logger: Logger,
-    link: BrokerLink = .unlimited(), backoff: Backoff = Backoff(), failback: Failback? = nil,
+    link: BrokerLink = .unlimited(), backoff: Backoff = Backoff(), recall: Recall? = nil,
     makeBatcher: @escaping MakeBesideBatcher,
     makeConnection: @escaping MakeOutboundConnection<Connection>
   ) {
@@ -116,7 +118,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     self.metrics = metrics
     self.logger = logger
     self.inbox = SinkInbox()
-    self.failback = failback
+    self.recall = recall
     self.makeConnection = makeConnection
     self.makeBatcher = makeBatcher
     self.backoff = backoff
@@ -131,7 +133,8 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
       main: batcher, cursor: journal.acknowledged(sink), options: options, backoff: backoff)
   }
 
-  /// Runs until told to stop, or until it has drained. A broker that is away never ends it.
+  /// Runs until told to stop or to hand over, or until it has drained. A broker that is away never
+  /// ends it.
   /// - Throws: when the journal cannot be read, or a dead letter cannot be stored.
   package mutating func run() throws(JournalError) {
     while isWanted {
@@ -148,6 +151,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
   var isWanted: Bool {
     switch control.phase {
     case .run: true
+    case .handOver(let until): outstandingCount > 0 && Clock.monotonic() < until
     case .drain(let until): Clock.monotonic() < until && !isDrained
     case .stop: false
     }
@@ -163,6 +167,8 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
 
   var isDraining: Bool { control.phase != .run }
 
+  var isHandingOver: Bool { if case .handOver = control.phase { true } else { false } }
+
   // MARK: - Connections
 
   private mutating func connectAndServe() throws(JournalError) {
@@ -171,7 +177,8 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     attempt += 1
     status.report(stage, StageState(.connecting, "\(endpoints[endpoint])"))
     liveSince = nil
-    returningSince = nil
+    recalledSince = nil
+    begunAt = Clock.monotonic()
     inbox.beginConnection()
     shaper.connecting()
     var end: End
@@ -186,7 +193,7 @@ package struct SinkLoop<Connection: OutboundConnection & ~Copyable>: ~Copyable {
     metrics.connected.record(0)
     post.connectionLost()
     shaper.disconnected(now: Clock.monotonic())
-    if liveSince != nil { failback?.left(endpoint: endpoint) }
+    if liveSince != nil { recall?.left(endpoint: endpoint) }
     if let failure { throw failure }
     try noteLostConnection()
     if let liveSince, Clock.monotonic().since(liveSince) >= Self.stableAfter {

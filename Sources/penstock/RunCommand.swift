@@ -21,6 +21,11 @@ struct RunCommand: AsyncParsableCommand {
       While it runs it answers `penstock status`, `drain` and `top` on control-socket in its data \
       directory, which its own user and root can use.
 
+      On SIGHUP the gateway reads the configuration file anew and takes over what changed: routes, \
+      destinations, brokers, limits, the level of the log. Connections whose certificates or \
+      password were replaced are made anew. A file with an error, or with a change that takes a \
+      restart or would leave messages behind, is refused as a whole, and the log says why.
+
       With --deliver-only the journals are opened to be read: what they hold is delivered, nothing \
       is received from the field and no byte is written, so that a disk that can only be read \
       still gives up its records. The gateway then stays up and its health is degraded. What was \
@@ -32,6 +37,14 @@ struct RunCommand: AsyncParsableCommand {
 
   @Flag(help: "Deliver what the journals hold; receive nothing, write nothing.")
   var deliverOnly = false
+
+  @Flag(
+    help: ArgumentHelp(
+      "Let a route be renamed, which leaves its session behind.",
+      discussion: """
+        The broker keeps what waits in that session until it expires; nobody reads it any more.
+        """))
+  var abandonSession = false
 
   @Option(
     help: ArgumentHelp(
@@ -54,8 +67,9 @@ struct RunCommand: AsyncParsableCommand {
     let configuration = try load(config)
     let options = configuration.options
     let problems = RecentProblems()
-    LogOptions(level: options.logging.level.level, format: options.logging.format)
-      .bootstrap(recent: problems)
+    let threshold = LogOptions(
+      level: options.logging.level.level, format: options.logging.format
+    ).bootstrap(recent: problems)
     let registry = MetricsRegistry(version: Version.text)
     MetricsSystem.bootstrap(registry)
     let logger = Logger(label: "penstock")
@@ -66,7 +80,11 @@ struct RunCommand: AsyncParsableCommand {
     let gateway = GatewayService(
       options: options, version: Version.text, logger: logger, registry: registry,
       isDeliverOnly: isDeliverOnly(failures, logger), failures: failures, problems: problems,
-      configurationPath: config)
+      configurationPath: config,
+      reload: ReloadSource(threshold: threshold, abandonsSessions: abandonSession) {
+        [config] () throws(ConfigurationError) -> LoadedConfiguration in
+        try Configuration.load(path: config)
+      })
     do {
       try await gateway.run()
       failures?.clear()
@@ -138,27 +156,7 @@ func load(
 extension JournalError {
   /// 78 where a person must decide, 74 where a disk failed or a restart may help.
   var exitCode: GatewayCore.ExitCode {
-    switch code {
-    case .badOptions, .unsafeFilesystem, .notEnoughSpace, .directoryNotEmpty, .journalMissing,
-      .alreadyThere, .sinksUnknown, .wrongGateway, .wrongRoute, .foreign, .zeros, .truncated,
-      .newerVersion:
-      .configuration
-    case .recordTooLarge, .closed: .bug
-    default: .disk
-    }
-  }
-}
-
-extension LogLevel {
-  var level: Logger.Level {
-    switch self {
-    case .trace: .trace
-    case .debug: .debug
-    case .info: .info
-    case .notice: .notice
-    case .warning: .warning
-    case .error: .error
-    case .critical: .critical
-    }
+    if needsPerson { return .configuration }
+    return code == .recordTooLarge || code == .closed ? .bug : .disk
   }
 }

@@ -30,26 +30,31 @@ struct CertificateWatchTests {
     #expect(CertificateStage(notAfter: end, now: now) == stage)
   }
 
-  /// A watch over one broker whose CA file and certificate lie in `directory`.
-  private static func watch(
-    _ directory: String, _ board: StatusBoard, _ lines: LogLines
-  ) throws -> CertificateWatch {
+  /// One broker without TLS, and one whose CA file and certificate lie in `directory`.
+  private static func brokers(
+    _ directory: String, files: [String] = ["ca_file", "cert_file", "key_file"]
+  ) throws -> [BrokerOptions] {
+    let names = ["ca_file": "ca.pem", "cert_file": "own.pem", "key_file": "own.key"]
+    let tls = files.map { "\($0): \(directory)/\(names[$0] ?? "")" }.joined(separator: ", ")
     let text = """
       gateway: {id: gw-1}
       brokers:
         field: {url: "mqtt://127.0.0.1"}
         central:
           url: mqtts://central.example.com
-          tls:
-            ca_file: \(directory)/ca.pem
-            cert_file: \(directory)/own.pem
-            key_file: \(directory)/own.key
+          tls: {\(tls)}
       routes:
         - {name: r, from: field, subscribe: [x], to: [{name: s, broker: central}]}
       """
-    let loaded = try Configuration.parse(Array(text.utf8).span, file: "test.yaml")
-    return CertificateWatch(
-      brokers: loaded.options.brokers, status: board,
+    return try Configuration.parse(Array(text.utf8).span, file: "test.yaml").options.brokers
+  }
+
+  /// A watch over them.
+  private static func watch(
+    _ directory: String, _ board: StatusBoard, _ lines: LogLines
+  ) throws -> CertificateWatch {
+    CertificateWatch(
+      brokers: try brokers(directory), status: board,
       logger: Logger(label: "test") { _ in LogRecorder(lines) })
   }
 
@@ -117,5 +122,26 @@ struct CertificateWatchTests {
     try TestCertificates.makeCertificate(
       "own", authority: "ca", alternativeNames: "DNS:own", days: 3650, in: directory)
     return try watch(directory, board, lines)
+  }
+
+  @Test("after a reload nothing is told of files that are not used any more")
+  func watched() throws {
+    let directory = try TemporaryDirectory(prefix: "penstock-test-certificates")
+    let path = directory.path
+    try TestCertificates.makeAuthority("ca", days: 3650, in: path)
+    try TestCertificates.makeCertificate(
+      "own", authority: "ca", alternativeNames: "DNS:own", days: 60, file: "own", in: path)
+    let end = try #require(try CertificateFile.read("\(path)/own.pem").first).notAfter
+    let board = StatusBoard(version: "1")
+    let lines = LogLines()
+    let watch = try Self.watch(path, board, lines)
+    watch.look(now: WallTime(nanoseconds: end.nanoseconds - 5 * Self.day))
+    #expect(board.health().notes.count == 1)
+    watch.watch(try Self.brokers(path, files: ["cert_file", "key_file"]))
+    #expect(board.health().notes.count == 1)
+    watch.watch(try Self.brokers(path, files: ["ca_file"]))
+    #expect(board.health().notes.isEmpty)
+    watch.look(now: end)
+    #expect(board.health().notes.isEmpty)
   }
 }

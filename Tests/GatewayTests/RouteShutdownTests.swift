@@ -28,7 +28,7 @@ import Upstream
     case .drain(let until):
       let rest = until.since(Clock.monotonic())
       return rest > .zero && rest <= limit ? .limited : .other
-    case .stop: return .other
+    case .stop, .handOver: return .other
     }
   }
 
@@ -69,5 +69,25 @@ import Upstream
     let shutdown = shutdown(isRequired: [false, false])
     shutdown.quiesced()
     #expect(end(0) == .limited && end(1) == .limited)
+  }
+
+  @Test("a sink hands over while it runs, once for all that was asked, and not on its way out")
+  func handOver() {
+    let later = Clock.monotonic() + limit
+    #expect(!sinks[0].takeOver())
+    sinks[0].advance(to: .handOver(until: later))
+    sinks[0].advance(to: .handOver(until: later + limit))
+    #expect(sinks[0].phase == .handOver(until: later))
+    #expect(sinks[0].takeOver())
+    #expect(end(0) == .running)
+    #expect(!sinks[0].takeOver())
+    let shutdown = shutdown()
+    sinks[0].advance(to: .handOver(until: later))
+    shutdown.stopping()
+    shutdown.quiesced()
+    #expect(end(0) == .limited, "the end of the route wins")
+    sinks[0].advance(to: .handOver(until: later))
+    #expect(end(0) == .limited)
+    #expect(!sinks[0].takeOver())
   }
 }

@@ -101,28 +101,37 @@ struct VerificationTests {
   }
 }
 
-@Suite("going back to the first endpoint")
-struct FailbackTests {
+@Suite("recalling connections")
+struct RecallTests {
   private static func at(_ seconds: Int64) -> MonotonicTime {
     MonotonicTime(nanoseconds: seconds * 1_000_000_000)
   }
 
   @Test("only a connection that stands at a later endpoint since before goes back")
-  func decides() {
-    let failback = Failback()
-    #expect(!failback.isAway)
-    failback.entered(endpoint: 0)
-    #expect(!failback.isAway)
-    failback.entered(endpoint: 2)
-    #expect(failback.isAway)
-    #expect(!failback.shouldReturn(from: 2, since: Self.at(10)))
-    failback.firstAccepts(at: Self.at(20))
-    #expect(failback.shouldReturn(from: 2, since: Self.at(10)))
-    #expect(!failback.shouldReturn(from: 0, since: Self.at(10)))
+  func firstAccepts() {
+    let recall = Recall()
+    #expect(!recall.isAway)
+    recall.entered(endpoint: 0)
+    #expect(!recall.isAway)
+    recall.entered(endpoint: 2)
+    #expect(recall.isAway)
+    #expect(recall.reason(at: 2, since: Self.at(10)) == nil)
+    recall.firstAccepts(at: Self.at(20))
+    #expect(recall.reason(at: 2, since: Self.at(10)) == .firstAccepts)
+    #expect(recall.reason(at: 0, since: Self.at(10)) == nil)
     // It went back, was not taken, and came here again: not before the next probe.
-    #expect(!failback.shouldReturn(from: 1, since: Self.at(21)))
-    failback.left(endpoint: 2)
-    failback.left(endpoint: 0)
-    #expect(!failback.isAway)
+    #expect(recall.reason(at: 1, since: Self.at(21)) == nil)
+    recall.left(endpoint: 2)
+    recall.left(endpoint: 0)
+    #expect(!recall.isAway)
+  }
+
+  @Test("replaced files recall every connection that began before")
+  func renewed() {
+    let recall = Recall()
+    recall.renew(at: Self.at(20))
+    #expect(recall.reason(at: 0, since: Self.at(10)) == .renewed)
+    #expect(recall.reason(at: 1, since: Self.at(10)) == .renewed)
+    #expect(recall.reason(at: 0, since: Self.at(20)) == nil)
   }
 }

@@ -122,9 +122,10 @@ struct LogTests {
     let file = try File.open(path, flags: O_WRONLY | O_CREAT, mode: 0o600)
     let clock = ManualClock()
     let output = LogOutput(descriptor: file.raw, monotonic: clock.monotonic)
+    let threshold = LogThreshold(.info)
     var logger = Logger(label: "ingest") { label in
       StandardErrorLogHandler(
-        label: label, level: .info, style: LogStyle(format: .text), output: output,
+        label: label, threshold: threshold, style: LogStyle(format: .text), output: output,
         wall: clock.wall)
     }
     logger[metadataKey: "route"] = "telemetry"
@@ -134,6 +135,10 @@ struct LogTests {
     for _ in 0..<LogOutput.linesPerSecondMax + 9 { logger.error("storm") }
     clock.advance(by: .seconds(1))
     logger.info("calm")
+    threshold.level = .debug
+    logger.debug("at the new level")
+    threshold.level = .warning
+    logger.info("not at the newest")
 
     let lines = String(decoding: try File.readSmall(path, byteCountMax: 1 << 20), as: UTF8.self)
       .split(separator: "\n")
@@ -141,10 +146,11 @@ struct LogTests {
       lines[0]
         == "2026-11-23T06:00:00.123Z info  ingest: hello a=\"[\\\"x\\\", \\\"y\\\"]\" b=new "
         + "route=telemetry")
-    #expect(lines.count == LogOutput.linesPerSecondMax + 2)
+    #expect(lines.count == LogOutput.linesPerSecondMax + 3)
     #expect(
-      lines[lines.count - 2]
+      lines[lines.count - 3]
         == "2026-11-23T06:00:00.123Z warning ingest: log lines were left out count=10")
-    #expect(lines[lines.count - 1].contains("calm"))
+    #expect(lines[lines.count - 2].contains("calm"))
+    #expect(lines[lines.count - 1].contains("at the new level"))
   }
 }

@@ -207,6 +207,32 @@ struct MetricsTests {
     #expect(!all.contains("penstock_journal_fsync_seconds"))
   }
 
+  @Test("what carries the labels of something that is gone is not exported any more")
+  func forgets() {
+    let registry = MetricsRegistry(version: "1")
+    for (route, sink) in [("a", "x"), ("a", "y"), ("b", "x"), ("aa", "x")] {
+      registry.makeCounter(
+        label: "penstock_upstream_reconnects_total",
+        dimensions: [("sink", sink), ("route", route)]
+      ).increment(by: 1)
+    }
+    func series() -> [Substring] {
+      text(registry).split(separator: "\n").filter {
+        $0.hasPrefix("penstock_upstream_reconnects_total")
+      }.compactMap { $0.split(separator: " ").first }
+    }
+    let name = "penstock_upstream_reconnects_total"
+    registry.forget([("route", "a"), ("sink", "x")])
+    #expect(
+      Set(series()) == [
+        "\(name){route=\"a\",sink=\"y\"}", "\(name){route=\"aa\",sink=\"x\"}",
+        "\(name){route=\"b\",sink=\"x\"}",
+      ])
+    registry.forget([("route", "a")])
+    registry.forget([("route", "b")])
+    #expect(series() == ["\(name){route=\"aa\",sink=\"x\"}"])
+  }
+
   @Test("the process shows its memory, CPU and start, whatever its name")
   func processReadings() throws {
     let stat =

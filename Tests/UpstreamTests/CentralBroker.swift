@@ -33,6 +33,8 @@ final class CentralBroker {
   /// Decides about each publish. The topic of dead letters is `letters`.
   var answer: (Published) -> Answer = { _ in .code(.success) }
   var acknowledgement = ConnectAcknowledgement(reason: .success, sessionPresent: false)
+  /// How often the loop reads before it gets an answer that is there.
+  var readsBeforeAnswer = 0
   var acceptsConnections = true
   var onConnect: (Int) -> Void = { _ in }
   private(set) var published: [Published] = []
@@ -139,6 +141,11 @@ struct ScriptedOutbound: ~Copyable, OutboundConnection {
     }
     for grant in broker.grants { inbox.subscribed(mid: grant.mid, granted: [grant.reason]) }
     broker.grants = []
+    if !broker.answers.isEmpty, broker.readsBeforeAnswer > 0 {
+      broker.readsBeforeAnswer -= 1
+      broker.signal.signal()
+      return
+    }
     for answer in broker.answers { inbox.published(mid: answer.mid, reason: answer.reason) }
     broker.answers = []
     let none: [UInt8] = []
@@ -241,6 +248,11 @@ final class SinkKit {
   /// Runs the loop until it has drained, or until `limit`.
   func drain(_ limit: Duration = .seconds(30)) throws {
     control.advance(to: .drain(until: Clock.monotonic() + limit))
+    try run()
+  }
+
+  /// Runs the loop until its control ends it.
+  func run() throws {
     let route = RouteIdentity(gateway: "gw-1", site: "gw-1", name: "telemetry")
     let (broker, journal, batching) = (broker, journal, options.batch)
     func makeBatcher(isBeside: Bool) throws(JournalError) -> Batcher {

@@ -290,4 +290,43 @@ private final class WallClock: Sendable {
     let bytes = try File.readSmall(temporary.path + "/central.budget", byteCountMax: 4096)
     #expect(BudgetRecord(text: String(decoding: bytes, as: UTF8.self))?.byteCount == 100)
   }
+
+  @Test("a reload changes window and budget under a member; what was used stays used")
+  func adopt() throws {
+    let temporary = try TemporaryDirectory(prefix: "link")
+    let now = MonotonicTime(nanoseconds: 0)
+    wallClock.set(civil(monday, 12).wall)
+    let link = link({ _ in }, directory: temporary.path)
+    let wakeUp = try WakeUp()
+    let member = link.join(priority: 5, isUrgent: false, wakeUp: wakeUp)
+    #expect(!link.isMetered && !link.isOrdered)
+    func adopt(_ priorities: [Int] = [5], _ change: (inout LinkOptions) -> Void = { _ in }) {
+      var options = LinkOptions()
+      change(&options)
+      wakeUp.clear()
+      link.adopt(options, priorities: priorities)
+      #expect(Poll.wait(socket: nil, wakeUp: wakeUp, timeout: .zero).wokenUp)
+    }
+    adopt { $0.connectWindow = ConnectWindow(spans: [.init(opens: 1320, closes: 360)]) }
+    #expect(link.closure(for: member)?.reason == .connectWindow)
+    adopt([1, 5]) { $0.dataBudget = DataBudget(byteCount: .mebibytes(2)) }
+    #expect(link.closure(for: member) == nil)
+    #expect(link.isMetered && link.isOrdered)
+    #expect(link.ask(member, byteCount: 1_500_000, isBacklog: true, now: now) == .go)
+    adopt { $0.dataBudget = DataBudget(byteCount: .mebibytes(1)) }
+    #expect(link.closure(for: member)?.reason == .dataBudget)
+    adopt { $0.dataBudget = DataBudget(byteCount: .mebibytes(2)) }
+    #expect(link.closure(for: member) == nil)
+    #expect(link.ask(member, byteCount: 1_000_000, isBacklog: true, now: now) != .go)
+    adopt()
+    #expect(!link.isMetered)
+    #expect(link.ask(member, byteCount: 1_000_000, isBacklog: true, now: now) == .go)
+    // With a budget again it goes on from the file, which counts too much rather than too little.
+    adopt { $0.dataBudget = DataBudget(byteCount: .mebibytes(64)) }
+    #expect(link.ask(member, byteCount: 1, isBacklog: true, now: now) == .go)
+    link.leave(member)
+    let bytes = try File.readSmall(temporary.path + "/central.budget", byteCountMax: 4096)
+    let record = try #require(BudgetRecord(text: String(decoding: bytes, as: UTF8.self)))
+    #expect((1_500_001...1_500_001 + BudgetLedger.stepMaxAtLeast).contains(record.byteCount))
+  }
 }

@@ -19,6 +19,8 @@ private final class Schedule {
   var next: [Int] { value.next }
   func join(priority: Int) -> Int { value.join(priority: priority) }
   func withdraw(_ member: Int) { value.withdraw(member) }
+  func leave(_ member: Int) { value.leave(member) }
+  func change(limit: RateLimit?) { value.change(limit: limit) }
   func report(_ member: Int, isBackedUp: Bool) { value.report(member, isBackedUp: isBackedUp) }
   func ask(
     _ member: Int, _ byteCount: Int, isBacklog: Bool = true, at milliseconds: Int64
@@ -103,6 +105,38 @@ private final class Schedule {
     #expect(schedule.ask(metrics, 100, at: 102) == .wait(until: nil, .priority))
     #expect(schedule.ask(metrics, 100, at: 3100) == .wait(until: nil, .priority))
     #expect(schedule.ask(metrics, 100, at: 3101) == .go)
+  }
+
+  @Test("who has left holds up nobody, and the next who comes gets the number")
+  func leave() {
+    let schedule = Schedule(limit: nil)
+    let (alarms, metrics) = (schedule.join(priority: 9), schedule.join(priority: 1))
+    schedule.report(alarms, isBackedUp: true)
+    #expect(schedule.ask(metrics, 100, at: 0) == .wait(until: nil, .priority))
+    schedule.leave(alarms)
+    #expect(schedule.next == [metrics])
+    #expect(schedule.ask(metrics, 100, at: 1) == .go)
+    #expect(schedule.join(priority: 0) == alarms)
+    #expect(schedule.join(priority: 0) == metrics + 1)
+    schedule.report(alarms, isBackedUp: true)
+    #expect(schedule.ask(metrics, 100, at: 2) == .go, "the priority is the new member's")
+  }
+
+  @Test("another bound holds from the next packet on; the same one leaves all as it is")
+  func changed() {
+    let tight = RateLimit(.bytes, perSecond: 100, burst: 100, scope: .all)
+    let schedule = Schedule(limit: tight)
+    let (first, second) = (schedule.join(priority: 5), schedule.join(priority: 5))
+    #expect(schedule.ask(first, 100, at: 0) == .go)
+    #expect(schedule.ask(first, 100, at: 1) == .wait(until: time(1000), .rateLimit))
+    schedule.change(limit: tight)
+    #expect(schedule.ask(second, 100, at: 2) == .wait(until: nil, .rateLimit))
+    schedule.change(limit: nil)
+    #expect(schedule.ask(second, 100, at: 3) == .go)
+    #expect(schedule.ask(first, 100, at: 3) == .go)
+    schedule.change(limit: RateLimit(.bytes, perSecond: 1000, burst: 100, scope: .all))
+    #expect(schedule.ask(first, 100, at: 4) == .go)
+    #expect(schedule.ask(first, 100, at: 4) == .wait(until: time(104), .rateLimit))
   }
 
   /// Bytes of each member that left within `seconds`, when those in `greedy` always want more.

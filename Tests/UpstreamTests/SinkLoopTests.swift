@@ -85,6 +85,48 @@ private func range(_ publish: Published) throws -> ClosedRange<UInt64> {
     #expect(kit.broker.cursors == [0, 2, 2, 4])
   }
 
+  @Test("handing over awaits the answers to what is in flight, and the next one goes on from there")
+  func handOver() throws {
+    let kit = try SinkKit()
+    try kit.commit([10, 20, 30, 40, 50, 60])
+    kit.options.inFlightMax = 1
+    kit.broker.readsBeforeAnswer = 3
+    kit.broker.answer = { [control = kit.control] _ in
+      control.advance(to: .handOver(until: Clock.monotonic() + .seconds(30)))
+      return .code(.success)
+    }
+    try kit.run()
+    #expect(kit.cursor == 2)
+    #expect(kit.control.takeOver())
+    kit.options.batch.recordCountMax = 4
+    try kit.drain()
+    #expect(kit.cursor == 6)
+    #expect(try kit.broker.published.map(range) == [1...2, 3...6])
+    #expect(kit.broker.connectionCount == 2)
+  }
+
+  @Test("handing over waits for a silent or absent broker no longer than its limit")
+  func handOverInVain() throws {
+    let kit = try SinkKit()
+    try kit.commit([10, 20, 30])
+    kit.broker.answer = { [control = kit.control] _ in
+      control.advance(to: .handOver(until: Clock.monotonic() + .milliseconds(50)))
+      return .silence
+    }
+    try kit.run()
+    #expect(kit.cursor == 0)
+    #expect(kit.control.takeOver())
+    // Without a connection there is nothing to wait for.
+    kit.broker.acceptsConnections = false
+    kit.broker.onConnect = { [control = kit.control] _ in
+      control.advance(to: .handOver(until: Clock.monotonic() + .seconds(30)))
+    }
+    let start = Clock.monotonic()
+    try kit.run()
+    #expect(Clock.monotonic().since(start) < .seconds(5))
+    #expect(kit.control.takeOver())
+  }
+
   @Test("the cursor never passes a publish that has no answer")
   func unanswered() throws {
     let kit = try SinkKit()

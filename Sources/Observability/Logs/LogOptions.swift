@@ -1,6 +1,7 @@
 import Glibc
 package import Logging
 import Platform
+import Synchronization
 
 /// How this process logs. Everything goes to standard error.
 package struct LogOptions: Sendable, Hashable {
@@ -14,16 +15,19 @@ package struct LogOptions: Sendable, Hashable {
 
   /// Makes every `Logger` of the process write by these options. Once, before the first `Logger`.
   /// - Parameter recent: hears of warnings and errors, too.
-  package func bootstrap(recent: RecentProblems? = nil) {
+  /// - Returns: where the level can be changed later.
+  @discardableResult
+  package func bootstrap(recent: RecentProblems? = nil) -> LogThreshold {
     let output = LogOutput(descriptor: STDERR_FILENO)
     let style = LogStyle(format: format, surroundings: .current(descriptor: STDERR_FILENO))
-    let level = self.level
+    let threshold = LogThreshold(level)
     LoggingSystem.bootstrap(
       { label, provider in
         StandardErrorLogHandler(
-          label: label, level: level, style: style, output: output, metadataProvider: provider,
-          recent: recent)
+          label: label, threshold: threshold, style: style, output: output,
+          metadataProvider: provider, recent: recent)
       }, metadataProvider: nil)
+    return threshold
   }
 }
 
@@ -66,5 +70,21 @@ package struct LogStyle: Sendable, Hashable {
         environment("NO_COLOR").map { !$0.isEmpty } ?? false || environment("TERM") == "dumb"
       return surroundings
     }
+  }
+}
+
+/// The level of all loggers of the process that have none of their own. Any thread.
+package final class LogThreshold: Sendable {
+  private let index: Atomic<Int>
+
+  package init(_ level: Logger.Level) { index = Atomic(Self.index(of: level)) }
+
+  package var level: Logger.Level {
+    get { Logger.Level.allCases[index.load(ordering: .relaxed)] }
+    set { index.store(Self.index(of: newValue), ordering: .relaxed) }
+  }
+
+  private static func index(of level: Logger.Level) -> Int {
+    Logger.Level.allCases.firstIndex(of: level) ?? 0
   }
 }

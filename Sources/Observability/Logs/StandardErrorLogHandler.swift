@@ -5,10 +5,16 @@ import Platform
 /// The log handler of this product: see `LogLine` for what a line looks like. Metadata of the event
 /// wins over the provider's, and that over the logger's; keys are sorted.
 package struct StandardErrorLogHandler: LogHandler {
-  package var logLevel: Logger.Level
+  /// The process's, until this logger gets one of its own.
+  package var logLevel: Logger.Level {
+    get { ownLevel ?? threshold.level }
+    set { ownLevel = newValue }
+  }
   package var metadata: Logger.Metadata = [:]
   package var metadataProvider: Logger.MetadataProvider?
 
+  private var ownLevel: Logger.Level?
+  private let threshold: LogThreshold
   private let label: String
   private let style: LogStyle
   private let output: LogOutput
@@ -17,12 +23,12 @@ package struct StandardErrorLogHandler: LogHandler {
 
   /// - Parameter recent: hears of warnings and errors, too.
   package init(
-    label: String, level: Logger.Level, style: LogStyle, output: LogOutput,
+    label: String, threshold: LogThreshold, style: LogStyle, output: LogOutput,
     metadataProvider: Logger.MetadataProvider? = nil, recent: RecentProblems? = nil,
     wall: @escaping @Sendable () -> WallTime = { Clock.wall() }
   ) {
     self.label = label
-    self.logLevel = level
+    self.threshold = threshold
     self.style = style
     self.output = output
     self.metadataProvider = metadataProvider

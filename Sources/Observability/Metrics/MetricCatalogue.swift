@@ -51,6 +51,9 @@ package enum MetricCatalogue {
     counter("process_cpu_seconds_total", [], "User and system CPU time of this process."),
     gauge("process_resident_memory_bytes", [], "Resident memory of this process."),
     gauge("process_start_time_seconds", [], "Start of this process, seconds since 1970."),
+    counter(
+      "penstock_config_reloads_total", ["outcome"],
+      "Reloads of the configuration file by SIGHUP: applied, unchanged, refused."),
   ]
 
   private static let brokers = [

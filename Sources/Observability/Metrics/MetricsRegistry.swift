@@ -131,6 +131,21 @@ package final class MetricsRegistry: MetricsFactory {
   package func destroyRecorder(_ handler: any RecorderHandler) { remove(handler) }
   package func destroyTimer(_ handler: any TimerHandler) { remove(handler) }
 
+  /// Ends all series that carry these labels: what is gone must not be exported for ever.
+  package func forget(_ labels: [(String, String)]) {
+    let wanted = labels.map {
+      "," + PrometheusText.labels([$0], valueByteCountMax: Self.labelValueByteCountMax) + ","
+    }
+    state.withLock { state in
+      for (name, family) in state.families {
+        state.families[name]?.series = family.series.filter { labels, _ in
+          let labels = "," + labels + ","
+          return !wanted.allSatisfy { labels.contains($0) }
+        }
+      }
+    }
+  }
+
   private func remove(_ handler: any AnyObject) {
     let identity = ObjectIdentifier(handler)
     state.withLock { state in

@@ -75,6 +75,15 @@ package final class StatusBoard: StatusReporting {
     contents.withLock { $0.stages[stage]?.progressAt = now }
   }
 
+  /// The route is no more: nothing waits for its stages.
+  package func forget(route: String) {
+    let listener = contents.withLock { contents in
+      contents.stages = contents.stages.filter { $0.key.route != route }
+      return contents.listener
+    }
+    listener?()
+  }
+
   /// Keeps a sentence about `subject` on the health page until another replaces it or nil takes it
   /// away: what a person should look at although nothing is wrong yet. No secrets.
   package func note(_ subject: String, _ text: String?) {

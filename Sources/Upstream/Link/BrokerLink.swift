@@ -15,28 +15,48 @@ package final class BrokerLink: Sendable {
   }
 
   private struct Contents {
+    var options: LinkOptions
+    /// Sinks of different priorities, or a bound that they share: packets are handed over one at a
+    /// time, so that what has been handed over does not stand in the way.
+    var isOrdered: Bool
     var schedule: LinkSchedule
-    var wakeUps: [WakeUp] = []
+    /// By member; nil of those who have left.
+    var wakeUps: [WakeUp?] = []
     var memberCount = 0
     var ledger: BudgetLedger?
     /// One thread writes at a time; the others wait for it in their own loops.
     var isWriting = false
     var isWriteFailing = false
+    var gauges: Gauges?
 
-    var waiting: [WakeUp] { schedule.next.map { wakeUps[$0] } }
+    var waiting: [WakeUp] { schedule.next.compactMap { wakeUps[$0] } }
   }
 
-  private let options: LinkOptions
+  /// Of a link that has a budget.
+  private struct Gauges {
+    let spent: Gauge
+    let left: Gauge
+
+    init(broker: String) {
+      func gauge(_ name: String) -> Gauge {
+        Gauge(label: "penstock_link_\(name)", dimensions: [("broker", broker)])
+      }
+      spent = gauge("budget_spent_bytes")
+      left = gauge("budget_left_bytes")
+    }
+
+    func destroy() {
+      spent.destroy()
+      left.destroy()
+    }
+  }
+
+  private let broker: String
   private let clock: LinkClock
-  /// Nil: the account is kept in memory alone.
-  private let budgetPath: String?
+  /// Of the account; nil: it is kept in memory alone.
+  private let directory: String?
   private let logger: Logger
-  private let spentGauge: Gauge?
-  private let leftGauge: Gauge?
   private let contents: Mutex<Contents>
-  /// Sinks of different priorities, or a bound that they share: packets are handed over one at a
-  /// time, so that what has been handed over does not stand in the way.
-  let isOrdered: Bool
 
   /// How long others wait while one thread writes the account.
   private static let writePause = Duration.milliseconds(100)
@@ -51,27 +71,15 @@ package final class BrokerLink: Sendable {
     broker: String, options: LinkOptions, priorities: [Int], directory: String?,
     clock: LinkClock = .system, logger: Logger
   ) {
-    self.options = options
+    self.broker = broker
+    self.directory = directory
     self.clock = clock
     self.logger = logger
-    isOrdered = Set(priorities).count > 1 || options.rateLimit != nil
-    budgetPath = options.dataBudget == nil ? nil : directory.map { "\($0)/\(broker).budget" }
-    var record: BudgetRecord?
-    if let directory, let budgetPath {
-      // Where that fails, writing fails, and that is told.
-      try? File.makeDirectory(directory)
-      record = Self.read(budgetPath, logger)
-    }
-    let isMetered = options.dataBudget != nil
-    func gauge(_ name: String) -> Gauge? {
-      isMetered ? Gauge(label: "penstock_link_\(name)", dimensions: [("broker", broker)]) : nil
-    }
-    spentGauge = gauge("budget_spent_bytes")
-    leftGauge = gauge("budget_left_bytes")
     contents = Mutex(
       Contents(
-        schedule: LinkSchedule(limit: options.rateLimit),
-        ledger: options.dataBudget.map { BudgetLedger(budget: $0, record: record) }))
+        options: options, isOrdered: Self.isOrdered(options, priorities),
+        schedule: LinkSchedule(limit: options.rateLimit)))
+    if let budget = options.dataBudget { open(budget) }
     lookAtPeriod()
   }
 
@@ -83,21 +91,77 @@ package final class BrokerLink: Sendable {
   }
 
   /// Whether bytes are counted.
-  var isMetered: Bool { options.dataBudget != nil }
+  var isMetered: Bool { contents.withLock { $0.ledger != nil } }
+
+  /// Whether packets are handed over one at a time.
+  var isOrdered: Bool { contents.withLock { $0.isOrdered } }
+
+  // MARK: Options
+
+  /// From now on these, also for the connections that there are. What was carried in this period
+  /// stays counted.
+  /// - Parameter priorities: of the sinks that deliver to the broker from now on.
+  package func adopt(_ options: LinkOptions, priorities: [Int]) {
+    let earlier = contents.withLock { contents in
+      defer { contents.options = options }
+      contents.isOrdered = Self.isOrdered(options, priorities)
+      contents.schedule.change(limit: options.rateLimit)
+      return contents.options.dataBudget
+    }
+    if options.dataBudget != earlier { open(options.dataBudget) }
+    wake { $0.wakeUps.compactMap { $0 } }
+    lookAtPeriod()
+  }
+
+  /// Some sink is a member.
+  package var isInUse: Bool { contents.withLock { $0.memberCount > 0 } }
+
+  private static func isOrdered(_ options: LinkOptions, _ priorities: [Int]) -> Bool {
+    Set(priorities).count > 1 || options.rateLimit != nil
+  }
+
+  /// Goes on with the account there is, in memory or in the file.
+  private func open(_ budget: DataBudget?) {
+    var record: BudgetRecord?
+    if budget != nil, let directory, !isMetered {
+      // Where that fails, writing fails, and that is told.
+      try? File.makeDirectory(directory)
+      record = Self.read(Self.path(in: directory, broker), logger)
+    }
+    contents.withLock { contents in
+      let known = contents.ledger?.record ?? record
+      contents.ledger = budget.map { BudgetLedger(budget: $0, record: known) }
+      if budget == nil { contents.gauges?.destroy() }
+      contents.gauges = budget == nil ? nil : contents.gauges ?? Gauges(broker: broker)
+    }
+  }
+
+  private static func path(in directory: String, _ broker: String) -> String {
+    "\(directory)/\(broker).budget"
+  }
 
   // MARK: Members
 
   func join(priority: Int, isUrgent: Bool, wakeUp: WakeUp) -> Member {
     contents.withLock {
-      $0.wakeUps.append(wakeUp)
+      let number = $0.schedule.join(priority: priority)
+      if number < $0.wakeUps.count {
+        $0.wakeUps[number] = wakeUp
+      } else {
+        $0.wakeUps.append(wakeUp)
+      }
       $0.memberCount += 1
-      return Member(number: $0.schedule.join(priority: priority), isUrgent: isUrgent)
+      return Member(number: number, isUrgent: isUrgent)
     }
   }
 
   /// The sink's thread ends. The last one leaves the exact account behind.
   func leave(_ member: Member) {
-    withdraw(member)
+    wake {
+      $0.schedule.leave(member.number)
+      $0.wakeUps[member.number] = nil
+      return $0.waiting
+    }
     let record = contents.withLock { contents -> BudgetRecord? in
       contents.memberCount -= 1
       guard contents.memberCount == 0, !contents.isWriting, let record = contents.ledger?.exact
@@ -134,11 +198,11 @@ package final class BrokerLink: Sendable {
   func ask(
     _ member: Member, byteCount: Int, isBacklog: Bool, now: MonotonicTime
   ) -> LinkSchedule.Answer {
-    let isExempt = member.isUrgent && options.dataBudget?.whenSpent == .urgentOnly
     while true {
       var reservation: BudgetRecord?
       var woken: [WakeUp] = []
       let answer = contents.withLock { contents -> LinkSchedule.Answer in
+        let isExempt = member.isUrgent && contents.ledger?.budget.whenSpent == .urgentOnly
         switch contents.ledger?.ask(byteCount, isExempt: isExempt) {
         case .spent: return .wait(until: now + Self.lookPause, .dataBudget)
         case .reserve(let record):
@@ -178,7 +242,8 @@ package final class BrokerLink: Sendable {
 
   /// Why the link may not be used by this member now. One look at the wall clock.
   func closure(for member: Member) -> LinkClosure? {
-    guard options.connectWindow != nil || isMetered else { return nil }
+    let options = contents.withLock { $0.options }
+    guard options.connectWindow != nil || options.dataBudget != nil else { return nil }
     let (time, isSynchronised) = lookAtPeriod()
     if let window = options.connectWindow, !member.isUrgent, !window.isOpen(at: time) {
       return LinkClosure(
@@ -212,7 +277,7 @@ package final class BrokerLink: Sendable {
   }
 
   private func offset(at wall: WallTime) -> Int {
-    options.timeZone == .utc ? 0 : clock.localOffset(wall)
+    contents.withLock { $0.options.timeZone } == .utc ? 0 : clock.localOffset(wall)
   }
 
   /// What the clock on the wall will show: where daylight saving begins or ends in between, the
@@ -225,10 +290,12 @@ package final class BrokerLink: Sendable {
   }
 
   private func showBudget() {
-    guard isMetered else { return }
-    let (spent, left) = contents.withLock { ($0.ledger?.spent ?? 0, $0.ledger?.left ?? 0) }
-    spentGauge?.record(spent)
-    leftGauge?.record(left)
+    let reading = contents.withLock { contents in
+      contents.ledger.map { (spent: $0.spent, left: $0.left, gauges: contents.gauges) }
+    }
+    guard let reading else { return }
+    reading.gauges?.spent.record(reading.spent)
+    reading.gauges?.left.record(reading.left)
   }
 
   // MARK: The account's file
@@ -257,9 +324,9 @@ package final class BrokerLink: Sendable {
   /// The one who has set `isWriting`.
   private func write(_ record: BudgetRecord) {
     var failure: SystemError?
-    if let budgetPath {
+    if let directory {
       do throws(SystemError) {
-        try File.replace(budgetPath, with: Array(record.text.utf8))
+        try File.replace(Self.path(in: directory, broker), with: Array(record.text.utf8))
       } catch {
         failure = error
       }

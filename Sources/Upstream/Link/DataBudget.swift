@@ -166,6 +166,12 @@ struct BudgetLedger: Sendable {
     if record.periodStart == periodStart { reserved = record.byteCount }
   }
 
+  /// What was used so far, for another budget to go on with; nil before the first look at the
+  /// clock.
+  var record: BudgetRecord? {
+    periodStart.map { BudgetRecord(periodStart: $0, byteCount: spent) }
+  }
+
   /// For an orderly end: exactly what was used. Nil when the file says so already.
   var exact: BudgetRecord? {
     guard let periodStart, spent != reserved else { return nil }

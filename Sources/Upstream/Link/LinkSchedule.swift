@@ -34,6 +34,8 @@ struct LinkSchedule: Sendable {
     let priority: Int
     var isBackedUp = false
     var claim: Claim?
+    /// Has left; the next who joins gets the number.
+    var isGone = false
   }
 
   /// One byte in so many is for those who would have to wait for ever.
@@ -41,7 +43,7 @@ struct LinkSchedule: Sendable {
   /// Longer than the longest turn of a sink's loop.
   static let claimLapse = Duration.seconds(3)
 
-  private let limit: RateLimit?
+  private var limit: RateLimit?
   private var bucket: TokenBucket?
   private var members: [Member] = []
   /// Bytes let go while somebody of a lower priority waited.
@@ -54,8 +56,26 @@ struct LinkSchedule: Sendable {
 
   /// - Returns: the member's number.
   mutating func join(priority: Int) -> Int {
+    if let free = members.firstIndex(where: \.isGone) {
+      members[free] = Member(priority: priority)
+      return free
+    }
     members.append(Member(priority: priority))
     return members.count - 1
+  }
+
+  /// The member will not ask again.
+  mutating func leave(_ member: Int) {
+    withdraw(member)
+    members[member].isGone = true
+  }
+
+  /// Another bound, or none. Who waits asks again.
+  mutating func change(limit: RateLimit?) {
+    guard limit != self.limit else { return }
+    self.limit = limit
+    bucket = limit.map { TokenBucket($0) }
+    for index in members.indices { members[index].claim = nil }
   }
 
   /// The member has no connection, or nothing to send.

@@ -48,6 +48,10 @@ struct SinkShaper: ~Copyable {
   /// What this connection has been charged with, and what it has carried.
   private struct Traffic {
     var charged = 0
+    /// From its beginning, or from when the link got a budget.
+    var isCounted = false
+    /// The kernel holds back little of this connection.
+    var isOrderly = false
   }
 
   /// How long a live record may take besides its batch's delay, how often the wall clock is looked
@@ -109,15 +113,19 @@ struct SinkShaper: ~Copyable {
     traffic = Traffic()
     leavingSince = nil
     guard link.isMetered else { return }
+    traffic.isCounted = true
     charge(Self.attemptByteCount)
   }
 
   /// A connection is accepted.
   mutating func connected(socket: Int32?, committed: Sequence, now: MonotonicTime) {
     backlog.connected(committed: committed, now: now)
-    if let socket, handsOverOneByOne {
-      SocketQueue.limitUnsent(of: socket, to: Self.unsentByteCountMax)
-    }
+    if let socket, handsOverOneByOne { makeOrderly(socket) }
+  }
+
+  private mutating func makeOrderly(_ socket: Int32) {
+    SocketQueue.limitUnsent(of: socket, to: Self.unsentByteCountMax)
+    traffic.isOrderly = true
   }
 
   /// A turn of the loop has written what the socket takes.
@@ -126,6 +134,8 @@ struct SinkShaper: ~Copyable {
   ) {
     backlog.observe(committed: committed, now: now)
     guard handsOverOneByOne else { return }
+    // A reload may give the link an order while a connection stands.
+    if let socket, !traffic.isOrderly { makeOrderly(socket) }
     // A small packet fits into the kernel's queue; that does not mean that the link has room.
     let isBackedUp =
       wantsWrite
@@ -136,6 +146,10 @@ struct SinkShaper: ~Copyable {
     queue = isBackedUp ? .backedUp : .taken
     guard link.isMetered, let socket, let carried = SocketTraffic.wireByteCount(of: socket)
     else { return }
+    if !traffic.isCounted {
+      traffic.isCounted = true
+      traffic.charged = carried
+    }
     // What was handed over is charged before it is seen on the socket.
     if carried > traffic.charged { charge(carried - traffic.charged) }
   }

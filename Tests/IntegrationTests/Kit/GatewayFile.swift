@@ -12,6 +12,7 @@ struct GatewayFile {
   /// `status_topic` of the central broker; nil leaves the default. Most tests look at the sink's
   /// connection and want no other.
   var statusTopic: String? = "none"
+  var routeName = "telemetry"
   var filters = ["pumps/+/metrics"]
   /// Of the route, beside journal and destination.
   var routeLines: [String] = []
@@ -27,6 +28,8 @@ struct GatewayFile {
   var moreRouteLines: [String] = []
   /// More routes, each beginning with `- name: …`, indented as they are to be under `routes`.
   var moreRoutes: [String] = []
+  /// Whole lines behind everything.
+  var sectionLines: [String] = []
 
   init(fieldPort: UInt16, centralPort: UInt16) {
     field = "mqtt://127.0.0.1:\(fieldPort)"
@@ -60,7 +63,7 @@ struct GatewayFile {
     lines += brokerLines
     lines += moreBrokerLines.map { "  " + $0 }
     lines += [
-      "routes:", "  - name: telemetry", "    from: field",
+      "routes:", "  - name: \(routeName)", "    from: field",
       "    subscribe: [\(filters.map { "\"\($0)\"" }.joined(separator: ", "))]",
     ]
     lines += routeLines.map { "    " + $0 }
@@ -71,6 +74,7 @@ struct GatewayFile {
     lines += moreSinkLines.map { "      " + $0 }
     lines += moreRouteLines.map { "  " + $0 }
     lines += moreRoutes.map { "  " + $0 }
+    lines += sectionLines
     return lines.joined(separator: "\n") + "\n"
   }
 }

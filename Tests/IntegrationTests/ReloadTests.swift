@@ -121,6 +121,21 @@ extension IntegrationSuite {
       #expect(try agent.stop() == 0)
     }
 
+    @Test("another journal size is a warning: the file and its capacity stay")
+    func journalSize() throws {
+      let stage = try OperatorStage()
+      let agent = stage.agent
+      let capacity = try agent.metric("penstock_journal_capacity_bytes")
+      let byteCount = try FileStatus(path: agent.journalPath).byteCount
+      agent.file.journalLines = ["size: 32MiB"]
+      try agent.reload("reload.changed=telemetry")
+      try agent.wait(for: "the route to be back") { try agent.status() == "ok" }
+      #expect(agent.log.lineCount("journal.warning=", "the file's size holds") == 1)
+      #expect(try agent.metric("penstock_journal_capacity_bytes") == capacity)
+      #expect(try FileStatus(path: agent.journalPath).byteCount == byteCount)
+      #expect(try agent.stop() == 0)
+    }
+
     @Test("an agent that only delivers takes nothing over")
     func deliverOnly() throws {
       let stage = try OperatorStage()

@@ -67,8 +67,9 @@ extension IntegrationSuite {
       let agent = site.agent
       let deliveries = try Deliveries(site.alive.endpoint, filter: "penstock/v1/gw-it/telemetry")
       try agent.start()
-      try agent.wait(for: "the one that is there") {
-        try agent.metric("penstock_upstream_connected", "sink=\"\(site.names.alive)\"") == 1
+      try agent.wait(for: "the subscription, and the one that is there") {
+        try agent.metric("penstock_ingest_connected") == 1
+          && agent.metric("penstock_upstream_connected", "sink=\"\(site.names.alive)\"") == 1
       }
       try TestProducer(site.field.endpoint).publish(Self.messages)
       try agent.wait(for: "all at the one that is there", within: .seconds(60)) {
@@ -104,8 +105,9 @@ extension IntegrationSuite {
       let agent = site.agent
       let deliveries = try Deliveries(site.alive.endpoint, filter: "penstock/v1/gw-it/telemetry")
       try agent.start()
-      try agent.wait(for: "the one that is there") {
-        try agent.metric("penstock_upstream_connected", "sink=\"\(site.names.alive)\"") == 1
+      try agent.wait(for: "the subscription, and the one that is there") {
+        try agent.metric("penstock_ingest_connected") == 1
+          && agent.metric("penstock_upstream_connected", "sink=\"\(site.names.alive)\"") == 1
       }
       try TestProducer(site.field.endpoint).publish(Self.messages)
       try agent.wait(for: "the pause", within: .seconds(60)) {

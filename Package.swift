@@ -171,8 +171,9 @@ let package = Package(
         "RingJournal", "TestSupport", "Upstream", logging,
       ]),
     tests("PumpTelemetry", ["GatewayCore", "JSONScanning"]),
-    tests("AlertRules", ["GatewayConfiguration", "GatewayCore"]),
-    tests("Maintenance", ["GatewayCore", "JSONScanning"]),
+    tests(
+      "AlertRules", ["GatewayConfiguration", "GatewayCore", "JSONScanning", "TestSupport"]),
+    tests("Maintenance", ["GatewayCore", "JSONScanning", "TestSupport"]),
     tests("Control", ["GatewayCore", "Platform", logging, lifecycle, lifecycleTestKit]),
     tests(
       "Ingest",
@@ -237,7 +238,8 @@ let package = Package(
       ],
       path: "Tests/JournalTorture", swiftSettings: settings),
     .target(
-      name: "TestSupport", dependencies: ["GatewayCore", "Platform"], path: "Tests/TestSupport",
+      name: "TestSupport", dependencies: ["GatewayCore", "JSONScanning", "Platform"],
+      path: "Tests/TestSupport",
       swiftSettings: settings),
   ]
 )

@@ -151,8 +151,8 @@ let package = Package(
     .executableTarget(
       name: "penstock-hub",
       dependencies: [
-        "Envelope", "Hub", "GatewayConfiguration", "GatewayCore", "JSONScanning", "Observability",
-        "Platform",
+        "Envelope", "Hub", "GatewayConfiguration", "GatewayCore", "JSONScanning", "Mosquitto",
+        "Observability", "Platform",
         argumentParser, logging, metrics, lifecycle, unixSignals,
       ],
       swiftSettings: settings),
@@ -284,9 +284,9 @@ if Context.environment["PENSTOCK_BENCHMARKS"] != nil {
     .executableTarget(
       name: "penstock-benchmarks",
       dependencies: [
-        "Audit", "Deduplication", "Envelope", "Filtering", "GatewayCore", "Ingest", "Mosquitto",
-        "Platform",
-        "RingJournal", logging, metrics,
+        "Audit", "Deduplication", "Envelope", "Filtering", "GatewayCore", "Hub", "Ingest",
+        "Mosquitto", "Platform", "PumpTelemetry", "RingJournal", logging, metrics,
+        .product(name: "GRDBSQLite", package: "GRDB.swift"),
       ],
       path: "Sources/Benchmarks/PenstockBenchmarks", swiftSettings: settings),
   ]

@@ -83,11 +83,11 @@ extension AssetState {
     version = event.version
     position = event.position
     switch event.type {
-    case .assetCreated:
+    case .assetCreated, .assetChanged, .assetRetired:
+      // Each has all facts, so that a follower may miss the ones before.
       isRegistered = true
       facts = event.payload
-    case .assetChanged: facts = event.payload
-    case .assetRetired: isRetired = true
+      if event.type == .assetRetired { isRetired = true }
     case .assetConflict, .commandConfirmed: break
     case .metricRecorded:
       if let origin = event.origin, let readingOrigin, !isNewer(origin, readingOrigin) { return }

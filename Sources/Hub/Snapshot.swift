@@ -26,7 +26,7 @@ extension Snapshot {
 }
 
 extension AssetState {
-  fileprivate func append(to text: inout [UInt8]) {
+  func append(to text: inout [UInt8]) {
     text.append(utf8: "{\"number\":\(number),\"id\":")
     JSONString.append(id, to: &text)
     text.append(
@@ -49,7 +49,7 @@ extension AssetState {
     text.append(ascii: "}\n")
   }
 
-  fileprivate init?(line: [UInt8]) {
+  init?(line: [UInt8]) {
     func number(_ name: String) -> Int64? {
       Payload.value(name, in: line).flatMap { Int64(String(decoding: $0, as: UTF8.self)) }
     }

@@ -18,7 +18,7 @@ struct PenstockHub: AsyncParsableCommand {
     version: HubVersion.text,
     subcommands: [
       RunCommand.self, CheckConfigCommand.self, AssetsCommand.self, EventsCommand.self,
-      GapsCommand.self, OutboxCommand.self, RebuildCommand.self,
+      GapsCommand.self, OutboxCommand.self, RebuildCommand.self, FollowCommand.self,
     ])
 
   static func main() async {

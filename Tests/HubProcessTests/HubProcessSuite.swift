@@ -284,6 +284,39 @@ import Testing
     #expect(Set(follower.messages.map(\.topic)).count < 50)
   }
 
+  @Test("a follower keeps a state of its own; hub and follower are killed, and it is the hub's")
+  func follows() throws {
+    let central = try makeBroker()
+    let hub = try HubUnderTest(centralPort: central.port)
+    try hub.startConnected()
+    let state = hub.path + "/follower.sqlite"
+    var follower = try hub.follow(state)
+    var maker = BatchMaker()
+    let client = try Client(central.endpoint, id: "gateway")
+    var sent: UInt64 = 0
+    for round in 1...4 {
+      for _ in 0..<10 {
+        try client.publish([(maker.topic, maker.assets(sent + 1...sent + 5))])
+        sent += 5
+      }
+      if round == 2 { try hub.kill() }
+      _ = try follower.kill()
+      follower = try hub.follow(state)
+      if round == 2 { try hub.startConnected() }
+    }
+    let (store, all) = (try FollowerStore(path: state), sent)
+    try hub.wait(for: "the follower") {
+      try store.publications(of: "hub-1").text == "1-\(all)"
+    }
+    #expect(try follower.stop(atMost: .seconds(10)) == .exited(code: 0))
+    try hub.stop()
+    let (own, theirs) = (try store.assets(of: "hub-1"), try hub.store().load().assets)
+    #expect(own.count == 200)
+    #expect(own.map(\.facts) == theirs.sorted { $0.id < $1.id }.map(\.facts))
+    let shown = try hub.command("follow", "--state", state, "--show")
+    #expect(shown.output.contains("publications 1-200, none missing"))
+  }
+
   // MARK: - What nobody should send
 
   @Test("what is no envelope is kept aside with its reason, acknowledged and counted")

@@ -115,6 +115,15 @@ final class HubUnderTest {
     return (text(of: output), code)
   }
 
+  /// A follower with a database of its own.
+  func follow(_ state: String) throws -> ChildProcess {
+    try ChildProcess(
+      executable: Self.executable,
+      arguments: ["follow", "--config", configuration, "--state", state],
+      standardOutput: .file(path: path + "/follower.log"),
+      standardError: .file(path: path + "/follower.log"))
+  }
+
   /// What is in the database, beside the hub.
   func store() throws -> SQLiteStore { try SQLiteStore(path: database, access: .read) }
 

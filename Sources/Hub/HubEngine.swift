@@ -244,7 +244,8 @@ package struct HubEngine: ~Copyable {
     }
     for gap in envelope.gaps {
       for range in parts(gap.range) {
-        counts.gapSequences += range.count
+        let (sum, isOver) = counts.gapSequences.addingReportingOverflow(range.count)
+        counts.gapSequences = isOver ? .max : sum
         open(range, gap.reason.text, topic: gap.topic, index)
       }
     }

@@ -2,10 +2,12 @@
 // fresh store that a factory makes; a store's own test target calls `all`. Cannot show: power cuts.
 
 import Envelope
+import GRDB
 import GatewayCore
-import Hub
 import TestSupport
 import Testing
+
+@testable import Hub
 
 /// The checks. `makeStore` gives the same database each time it is called with the same name.
 struct HubStoreConformance<Store: HubStore> {
@@ -258,6 +260,39 @@ struct HubStoreConformance<Store: HubStore> {
     }
     #expect(try SQLiteStore(path: path, access: .read).load().position == 0)
     _ = try store.load()
+  }
+
+  @Test("a full disk takes nothing of a group; with room again the group is taken")
+  func full() throws {
+    let directory = try TestDirectory()
+    let store = try SQLiteStore(path: directory.path + "/hub.sqlite")
+    var stage = try Stage(store)
+    let batches = Batches()
+    try stage.take(batches.received(1, [.asset("ND01", "\"type\":\"esp\"")]))
+    let before = try store.load()
+    try store.limitSize(toPages: 40)
+    var next: UInt64 = 2
+    var failure: HubStoreError?
+    while failure == nil, next < 5_000 {
+      let parts = (0..<100).map { Batches.Part.reading("ND01", Double($0)) }
+      do {
+        try stage.take(batches.received(next, parts))
+        next += 100
+      } catch let error as HubStoreError {
+        failure = error
+      }
+    }
+    #expect(failure?.code == .unavailable)
+    // What was there is there, what failed is not: position, inbox and state agree.
+    let after = try store.load()
+    #expect(after.position == next - 1)
+    #expect(after.inboxes.map(\.accounted.text) == ["1-\(next - 1)"])
+    #expect(after.assets.map(\.version) == [next - 1])
+    #expect(before.position == 1)
+    try store.limitSize(toPages: 1_000_000)
+    try stage.restart()
+    try stage.take(batches.received(next, [.reading("ND01", 7)]))
+    #expect(try store.load().position == next)
   }
 
   @Test("a database of something else is refused and left alone")

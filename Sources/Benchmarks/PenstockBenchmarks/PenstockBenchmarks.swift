@@ -16,7 +16,7 @@
 //   drain         how fast a backlog drains, and its memory, beside a Mosquitto bridge
 //   latency       from publisher to consumer at 1,000 messages a second, beside a Mosquitto bridge
 //   bytes         bytes on the upstream interface, beside a Mosquitto bridge (root)
-//   hub           batches applied to SQLite beside a bare loop of prepared inserts of the same rows;
+//   hub           batches applied to SQLite beside bare prepared inserts of the same rows;
 //                 rebuilding the state; emptying the outbox
 //
 // `consume-durable` is the child process of `ingest`.

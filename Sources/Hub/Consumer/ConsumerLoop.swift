@@ -77,16 +77,28 @@ package struct ConsumerLoop<Store: HubStore>: ~Copyable {
           ignoresInbox: sabotage == .noInbox)
         let backlog = try store.outboxBacklog()
         control.setOutboxRows(backlog.count)
-        try connectAndServe(&engine)
-      } catch let error as MosquittoError {
-        wait(after: "\(error)", "central broker lost or unavailable, trying again")
+        try serveAll(&engine)
       } catch {
+        metrics.connected.record(0)
         metrics.commitFailures.increment()
         wait(after: "\(error)", "the database failed; batches stay with the broker, trying again")
       }
-      metrics.connected.record(0)
     }
     status.report(Self.stage, StageState(.stopped))
+  }
+
+  /// One connection after another, as long as the engine is what the store has: a connection ends
+  /// before something is decided or after it was committed.
+  private mutating func serveAll(_ engine: inout HubEngine) throws {
+    while !control.isStopping {
+      do {
+        try connectAndServe(&engine)
+      } catch let error as MosquittoError {
+        metrics.connected.record(0)
+        wait(after: "\(error)", "central broker lost or unavailable, trying again")
+      }
+      metrics.connected.record(0)
+    }
   }
 
   private mutating func wait(after reason: String, _ message: Logger.Message) {
@@ -320,8 +332,9 @@ package struct ConsumerLoop<Store: HubStore>: ~Copyable {
     metrics.missing.record(
       Int64(
         clamping: engine.inboxes.inboxes.reduce(UInt64(0)) { sum, inbox in
-          inbox.accounted.ranges.count < 2 && inbox.accounted.ranges.first?.first == .first
-            ? sum : sum + inbox.accounted.holes.reduce(0) { $0 + $1.count }
+          let last = inbox.accounted.last?.rawValue ?? 0
+          let (total, isOver) = sum.addingReportingOverflow(last - inbox.accounted.count)
+          return isOver ? .max : total
         }))
     metrics.waiting.record(engine.waitingCount)
   }

@@ -38,7 +38,7 @@ demo: deps build ## two private brokers, pumps, an outage and a SIGKILL, then th
 # deadlines measure the product and not the other tests.
 PROCESS_TESTS = GatewayTests|ControlTests|CrashTests|PowerTests|IntegrationTests|MosquittoTests|AuditTests|ObservabilityTests|PlatformTests
 # These mostly wait for keepalives and pauses: beside the others, in a process of their own.
-WAITING_TESTS = NetworkTests
+WAITING_TESTS = NetworkTests|HubProcessTests
 # The bundle itself, because two `swift test` in one directory wait for each other.
 SUITE = "$$($(SWIFT) build --show-bin-path)/penstockPackageTests.xctest" \
   --testing-library swift-testing --no-parallel

@@ -116,6 +116,8 @@ extension IntegrationSuite {
       try agent.wait(for: "everything", within: .seconds(100)) {
         try agent.metric("penstock_upstream_acknowledged_sequence") == 6_200
       }
+      // The broker has it all; the observer gets it from there.
+      try wait(for: "the observer") { deliveries.distinctEvents.count >= 6_200 }
       #expect(deliveries.faults(expecting: old + new) == [])
       let contents = deliveries.contents
       let again = contents.events.count { $0.id.hasPrefix("new") } - 200

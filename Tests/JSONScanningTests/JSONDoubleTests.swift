@@ -44,13 +44,15 @@ private func value(_ text: String) -> Double? { JSONDouble.value(of: Array(text.
   @Test("what devices send allocates nothing")
   func allocations() {
     let numbers = ["12.75", "-0.003", "1013.25", "1795413600123", "1e3"].map { Array($0.utf8) }
-    _ = value("0.5")
-    let count = AllocationCounter.measure {
+    func pass() {
       for index in numbers.indices {
         let number = numbers[index]
         _ = JSONDouble.value(of: number.span)
       }
     }
+    // What the runtime makes at the first use of a type is not meant.
+    pass()
+    let count = AllocationCounter.measure { pass() }
     #expect(count.allocations == 0)
   }
 }

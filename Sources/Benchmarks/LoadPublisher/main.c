@@ -1,10 +1,10 @@
 // The load of the benchmarks: pump telemetry at QoS 1, as fast as the broker takes it or at a rate.
 //
-//   load-publisher PORT COUNT PAYLOAD-BYTES RUN [MESSAGES-PER-SECOND]
+//   load-publisher PORT COUNT PAYLOAD-BYTES RUN [MESSAGES-PER-SECOND [WINDOW]]
 //
 // Each message has an id of its own (RUN tells runs apart), readings with noise, and at a rate the
-// time at which it was made ("sentAt", CLOCK_MONOTONIC in nanoseconds). Exits when every PUBACK is
-// in.
+// time at which it was made ("sentAt", CLOCK_MONOTONIC in nanoseconds). WINDOW messages wait for their
+// PUBACK at most; the library looks for each of them from the front. Exits when every PUBACK is in.
 
 #include <mosquitto.h>
 #include <mqtt_protocol.h>
@@ -15,7 +15,9 @@
 #include <string.h>
 #include <time.h>
 
-enum { window_max = 800, payload_max = 65536 };
+enum { payload_max = 65536 };
+
+static int window_max = 800;
 
 static long acknowledged;
 
@@ -57,10 +59,11 @@ static int make(char *payload, int size, const char *run, long number, bool time
 }
 
 int main(int argc, char **argv) {
-    if (argc != 5 && argc != 6) return 64;
+    if (argc < 5 || argc > 7) return 64;
     long count = atol(argv[2]);
     int size = atoi(argv[3]);
-    double rate = argc == 6 ? atof(argv[5]) : 0;
+    double rate = argc >= 6 ? atof(argv[5]) : 0;
+    if (argc == 7) window_max = atoi(argv[6]);
     if (size < 200 || size > payload_max) return 64;
     static char payload[payload_max + 512];
     mosquitto_lib_init();

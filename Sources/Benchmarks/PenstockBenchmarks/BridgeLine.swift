@@ -104,12 +104,12 @@ final class BridgeLine {
   }
 
   func startPublishing(
-    _ count: Int, payloadByteCount: Int = 200, run: String, rate: Int? = nil
+    _ count: Int, payloadByteCount: Int = 200, run: String, rate: Int? = nil, window: Int = 800
   ) throws -> ChildProcess {
     try ChildProcess(
       executable: IngestBenchmark.sibling("load-publisher"),
       arguments: ["\(field.port)", "\(count)", "\(payloadByteCount)", run]
-        + (rate.map { ["\($0)"] } ?? []))
+        + ["\(rate ?? 0)", "\(window)"])
   }
 
   /// KiB: of the gateway, if it carries, and of the field broker.

@@ -189,6 +189,7 @@ enum HubBenchmark {
   }
 
   /// The same rows in a table of the same form, by the C library alone.
+  @safe
   private final class BareDatabase {
     private var database: OpaquePointer?
     private var statement: OpaquePointer?

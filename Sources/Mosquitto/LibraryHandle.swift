@@ -101,11 +101,8 @@ final class LibraryHandle {
     }
   }
 
-  /// Why the server's certificate was refused, while the failed handshake is still there.
-  var verificationFailure: String? {
-    guard tls != nil, let session = unsafe mosquitto_ssl_get(raw) else { return nil }
-    return unsafe OpenSSL.verificationFailure(of: OpaquePointer(session))
-  }
+  /// Why the server's certificate was refused; nil when it was not.
+  var verificationFailure: String? { tls?.refusal.flatMap(OpenSSL.text(ofRefusal:)) }
 
   /// Of the certificates that the server was verified by, the one that ends first.
   var serverCertificate: Certificate? {

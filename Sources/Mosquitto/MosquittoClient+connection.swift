@@ -38,7 +38,8 @@ extension MosquittoClient {
     let started = handle.startConnection(endpoint, options: options, bindAddress: bindAddress)
     // Success or MOSQ_ERR_CONN_PENDING, which is negative.
     guard started.code <= 0, let socket = handle.socket else {
-      throw started.isSystemFailure ? transportFailure(started.systemCode) : failure(started)
+      throw started.isSystemFailure
+        ? transportFailure(started.systemCode) : failure(started, of: handle)
     }
     let code = SocketWait.connected(
       socket, until: deadline, lastCode: started.systemCode)
@@ -172,7 +173,10 @@ extension MosquittoClient {
   }
 
   /// The library's result in our words, with what the broker or OpenSSL said.
-  private func failure(_ result: LibraryResult) -> MosquittoError {
+  /// - Parameter early: a handle that failed before it was ours.
+  private func failure(
+    _ result: LibraryResult, of early: LibraryHandle? = nil
+  ) -> MosquittoError {
     if let reason = context.refusal {
       return MosquittoError(
         .brokerRefused, number: result.code, reason: reason, endpoint: endpoint,
@@ -184,7 +188,7 @@ extension MosquittoClient {
         detail: "the broker ended the connection: \(reason)")
     }
     var cause = context.complaint.isEmpty ? result.text : "\(result.text) (\(context.complaint))"
-    if let reason = handle?.verificationFailure { cause += ": \(reason)" }
+    if let reason = (early ?? handle)?.verificationFailure { cause += ": \(reason)" }
     // While TLS is being agreed on, the library reports a bad peer as a system error or a loss.
     let isHandshake = endpoint?.usesTLS == true && !context.isAccepted
     let isLoss = result.isSystemFailure || result.errorCode == .connectionLost

@@ -24,6 +24,9 @@ final class TLSContext {
   let raw: OpaquePointer
   fileprivate let identity: [UInt8]
   fileprivate let key: [UInt8]
+  /// OpenSSL's code for why a certificate was refused. Kept here, because libmosquitto frees the
+  /// session with the failed handshake when that ends in a read.
+  fileprivate(set) var refusal: Int32?
 
   /// TLS 1.2 or newer. The server's chain, dates and name are verified, or both sides prove that
   /// they know the pre-shared key. Reads all files. Nothing can switch that off.
@@ -42,14 +45,14 @@ final class TLSContext {
     defer { ERR_clear_error() }
     try unsafe check(penstock_ssl_require(pointer, TLS1_2_VERSION), "TLS 1.2 as the least")
     unsafe penstock_ssl_spare_memory(pointer)
-    unsafe SSL_CTX_set_verify(pointer, SSL_VERIFY_PEER, nil)
+    unsafe SSL_CTX_set_ex_data(pointer, 0, Unmanaged.passUnretained(self).toOpaque())
+    unsafe SSL_CTX_set_verify(pointer, SSL_VERIFY_PEER, noteRefusal)
     if let name = options.applicationProtocol { try offer(name) }
     if options.presharedKey == nil {
       try trust(options, host: host)
       try prove(options)
     } else {
       // With no authority at all every certificate is refused: only the key is left.
-      unsafe SSL_CTX_set_ex_data(pointer, 0, Unmanaged.passUnretained(self).toOpaque())
       unsafe SSL_CTX_set_psk_client_callback(pointer, showPresharedKey)
     }
   }
@@ -102,6 +105,18 @@ final class TLSContext {
     try unsafe check(SSL_CTX_use_PrivateKey_file(raw, key, SSL_FILETYPE_PEM), "the key \(key)")
     try unsafe check(SSL_CTX_check_private_key(raw), "the key \(key) for \(certificate)")
   }
+}
+
+/// Notes what OpenSSL found and changes nothing about it (SSL_CTX_set_verify(3)).
+private func noteRefusal(_ verdict: Int32, _ store: OpaquePointer?) -> Int32 {
+  guard verdict != 1,
+    let session = unsafe X509_STORE_CTX_get_ex_data(
+      store, SSL_get_ex_data_X509_STORE_CTX_idx()),
+    let opaque = unsafe SSL_CTX_get_ex_data(SSL_get_SSL_CTX(OpaquePointer(session)), 0)
+  else { return verdict }
+  let context = unsafe Unmanaged<TLSContext>.fromOpaque(opaque).takeUnretainedValue()
+  if context.refusal == nil { context.refusal = unsafe X509_STORE_CTX_get_error(store) }
+  return verdict
 }
 
 /// OpenSSL asks who we are and for the key. 0 ends the handshake.
@@ -160,13 +175,9 @@ enum OpenSSL {
     return unsafe String(cString: text)
   }
 
-  /// Why the server's certificate was refused, in a session that a handshake has failed in; nil
-  /// when it was not.
-  static func verificationFailure(of session: OpaquePointer) -> String? {
-    let code = unsafe SSL_get_verify_result(session)
-    guard code != Int(X509_V_OK), let text = unsafe X509_verify_cert_error_string(code) else {
-      return nil
-    }
+  /// In words, what `code` of a refused certificate means.
+  static func text(ofRefusal code: Int32) -> String? {
+    guard let text = unsafe X509_verify_cert_error_string(Int(code)) else { return nil }
     return unsafe String(cString: text)
   }
 }

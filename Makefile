@@ -36,7 +36,7 @@ demo: deps build ## two private brokers, pumps, an outage and a SIGKILL, then th
 
 # Tests that start brokers, agents and other processes wait for them: one at a time, so that their
 # deadlines measure the product and not the other tests.
-PROCESS_TESTS = CrashTests|PowerTests|NetworkTests|IntegrationTests|MosquittoTests|AuditTests|ObservabilityTests|PlatformTests
+PROCESS_TESTS = HubProcessTests|CrashTests|PowerTests|NetworkTests|IntegrationTests|MosquittoTests|AuditTests|ObservabilityTests|PlatformTests
 
 TORTURE = .build/release/journal-torture
 

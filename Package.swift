@@ -33,6 +33,8 @@ let lifecycleTestKit: Target.Dependency = .product(
   name: "ServiceLifecycleTestKit", package: "swift-service-lifecycle")
 let unixSignals: Target.Dependency = .product(
   name: "UnixSignals", package: "swift-service-lifecycle")
+// The hub's alone: it brings Foundation, which the agent must not link.
+let grdb: Target.Dependency = .product(name: "GRDB", package: "GRDB.swift")
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
 let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
@@ -52,13 +54,15 @@ func tests(
 let package = Package(
   name: "penstock",
   products: [
-    .executable(name: "penstock", targets: ["penstock"])
+    .executable(name: "penstock", targets: ["penstock"]),
+    .executable(name: "penstock-hub", targets: ["penstock-hub"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
     .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
     .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+    .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
   ],
   targets: [
@@ -139,6 +143,23 @@ let package = Package(
       ],
       swiftSettings: settings),
 
+    // The consumer at the centre.
+    .target(
+      name: "Hub",
+      dependencies: [
+        "GatewayCore", "Platform", "JSONScanning", "Envelope", "Mosquitto", "PumpTelemetry",
+        "Deduplication", "GatewayConfiguration", "Observability", grdb, logging, metrics, lifecycle,
+        unixSignals,
+      ], swiftSettings: settings + sabotage),
+    .executableTarget(
+      name: "penstock-hub",
+      dependencies: [
+        "Envelope", "Hub", "GatewayConfiguration", "GatewayCore", "JSONScanning", "Mosquitto",
+        "Observability", "Platform",
+        argumentParser, logging, metrics, lifecycle, unixSignals,
+      ],
+      swiftSettings: settings),
+
     // Tests.
     tests("GatewayCore"),
     tests("Platform", ["GatewayCore"]),
@@ -190,6 +211,20 @@ let package = Package(
     tests(
       "Audit",
       ["GatewayCore", "Platform", "Mosquitto", "Envelope", "PumpTelemetry", "AllocationCounting"]),
+    tests(
+      "Hub",
+      [
+        "Envelope", "GatewayConfiguration", "GatewayCore", "Platform", "PumpTelemetry",
+        "TestSupport", grdb,
+      ]),
+    // The hub, gateways and brokers as processes.
+    .testTarget(
+      name: "HubProcessTests",
+      dependencies: [
+        "Audit", "Envelope", "GatewayCore", "Hub", "Mosquitto", "Platform", "PumpTelemetry",
+        "TestSupport", "penstock", "penstock-hub", grdb, logging,
+      ],
+      swiftSettings: settings + sabotage),
     .testTarget(
       name: "CrashTests",
       dependencies: ["Audit", "GatewayCore", "Platform", "PumpTelemetry", "penstock"],
@@ -256,9 +291,9 @@ if Context.environment["PENSTOCK_BENCHMARKS"] != nil {
     .executableTarget(
       name: "penstock-benchmarks",
       dependencies: [
-        "Audit", "Deduplication", "Envelope", "Filtering", "GatewayCore", "Ingest", "Mosquitto",
-        "Platform",
-        "RingJournal", logging, metrics,
+        "Audit", "Deduplication", "Envelope", "Filtering", "GatewayCore", "Hub", "Ingest",
+        "Mosquitto", "Platform", "PumpTelemetry", "RingJournal", logging, metrics,
+        .product(name: "GRDBSQLite", package: "GRDB.swift"),
       ],
       path: "Sources/Benchmarks/PenstockBenchmarks", swiftSettings: settings),
   ]

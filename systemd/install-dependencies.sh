@@ -20,6 +20,7 @@ need libssl-dev
 need libyaml-dev
 need libzstd-dev
 need libsodium-dev
+need libsqlite3-dev
 need pkg-config pkg-config
 need make make
 need binutils strip

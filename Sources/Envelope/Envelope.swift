@@ -127,6 +127,18 @@ package struct Envelope: Sendable, Hashable {
   /// How it travelled.
   package var compression: Compression
 
+  /// Checks nothing: see `verifyAccounting`.
+  package init(
+    header: EnvelopeHeader, events: [Event], gaps: [Gap], elided: [SequenceRange],
+    compression: Compression
+  ) {
+    self.header = header
+    self.events = events
+    self.gaps = gaps
+    self.elided = elided
+    self.compression = compression
+  }
+
   /// Checks that events, gaps and elided ranges cover `first...last` exactly: no hole, no overlap,
   /// nothing outside. Throws `.unaccounted`.
   package func verifyAccounting() throws(EnvelopeError) {
@@ -168,6 +180,27 @@ package struct Event: Sendable, Hashable {
   package var data: EventData
   /// All other attributes, in the order they stood.
   package var attributes: [EventAttribute]
+
+  package init(
+    id: String, source: String, type: String, time: WallTime, clockSync: ClockSync,
+    sequence: Sequence, topic: String, reason: String?, isRetained: Bool,
+    qualityOfService: QualityOfService, contentType: String?, data: EventData,
+    attributes: [EventAttribute]
+  ) {
+    self.id = id
+    self.source = source
+    self.type = type
+    self.time = time
+    self.clockSync = clockSync
+    self.sequence = sequence
+    self.topic = topic
+    self.reason = reason
+    self.isRetained = isRetained
+    self.qualityOfService = qualityOfService
+    self.contentType = contentType
+    self.data = data
+    self.attributes = attributes
+  }
 
   package var isDeadLetter: Bool { type == Event.deadLetterType }
 

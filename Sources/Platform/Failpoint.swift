@@ -97,6 +97,24 @@ package enum Failpoint: String, Sendable, CaseIterable {
   /// The refused record is synced, the cursor has not passed it.
   case deadLetterAfterStore = "dead-letter-after-store"
 
+  // At the hub.
+  /// Batches are decided on, nothing is written.
+  case hubBeforeCommit = "hub-before-commit"
+  /// All statements of the transaction have run, it is not committed.
+  case hubMidTransaction = "hub-mid-transaction"
+  /// Committed, and no PUBACK has left.
+  case hubAfterCommit = "hub-after-commit"
+  /// The PUBACKs have left, the gateway has not been told.
+  case hubAfterRelease = "hub-after-release"
+  /// The acceptances have left.
+  case hubAfterAcceptance = "hub-after-acceptance"
+  /// A message of the outbox is handed to the connection.
+  case relayAfterPublish = "relay-after-publish"
+  /// The broker has acknowledged messages of the outbox, the table does not know it.
+  case relayBeforeMark = "relay-before-mark"
+  /// They are marked.
+  case relayAfterMark = "relay-after-mark"
+
   #if PENSTOCK_SABOTAGE
     /// The environment variable that chooses points.
     package static let variable = "PENSTOCK_TEST_FAILPOINT"

@@ -91,9 +91,9 @@ private func isComment(_ line: Substring) -> Bool {
     }
   }
 
-  @Test("no Foundation anywhere in the agent")
+  @Test("no Foundation anywhere in the agent; the hub has it by its database")
   func noFoundation() {
-    for file in sources {
+    for file in sources where file.module != "Hub" {
       for line in file.lines where line.contains("import Foundation") {
         Issue.record("\(file.path): \(line)")
       }

@@ -16,6 +16,8 @@
 //   drain         how fast a backlog drains, and its memory, beside a Mosquitto bridge
 //   latency       from publisher to consumer at 1,000 messages a second, beside a Mosquitto bridge
 //   bytes         bytes on the upstream interface, beside a Mosquitto bridge (root)
+//   hub           batches applied to SQLite beside bare prepared inserts of the same rows;
+//                 rebuilding the state; emptying the outbox
 //
 // `consume-durable` is the child process of `ingest`.
 
@@ -45,6 +47,7 @@ struct PenstockBenchmarks {
         try BridgeBenchmark.drain()
         try BridgeBenchmark.latency()
         try BridgeBenchmark.bytes()
+        try HubBenchmark.run()
       case "ingest": try IngestBenchmark.run()
       case "filter": try FilterBenchmark.run()
       case "dedup": try DeduplicationBenchmark.run()
@@ -59,11 +62,12 @@ struct PenstockBenchmarks {
       case "drain": try BridgeBenchmark.drain()
       case "latency": try BridgeBenchmark.latency()
       case "bytes": try BridgeBenchmark.bytes()
+      case "hub": try HubBenchmark.run()
       case "consume-durable": try DurableConsumer.run(Array(arguments.dropFirst()))
       case .some(let name):
         Console.error(
-          "no benchmark \(name): ingest, filter, dedup, append, commit, read, open, amplification, "
-            + "memory, sizing, bridge, drain, latency or bytes")
+          "no benchmark \(name): ingest, filter, dedup, append, commit, read, open, "
+            + "amplification, memory, sizing, bridge, drain, latency, bytes or hub")
         exit(64)
       }
     } catch {

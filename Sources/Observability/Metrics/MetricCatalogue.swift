@@ -22,7 +22,7 @@ package struct MetricDescription: Hashable, Sendable {
 package enum MetricCatalogue {
   /// In the order of the data path, which is also the order of exposition.
   package static let all: [MetricDescription] =
-    process + brokers + ingest + journal + upstream + link + itself
+    process + brokers + ingest + journal + upstream + link + hub + itself
 
   /// The documented description of `name`; nil for a name that nobody documented.
   package static func description(of name: String) -> MetricDescription? {
@@ -225,6 +225,69 @@ package enum MetricCatalogue {
     gauge(
       "penstock_link_budget_left_bytes", ["broker"], "Bytes left of the data budget in this period."
     ),
+  ]
+
+  private static let hub = [
+    counter(
+      "penstock_hub_batches_total", [],
+      "Batches taken by the hub, repeated ones included."),
+    counter(
+      "penstock_hub_events_total", [],
+      "Events appended to the hub's event store."),
+    counter(
+      "penstock_hub_duplicates_total", [],
+      "Events that changed nothing: known by position or by source and id."),
+    counter(
+      "penstock_hub_gap_records_total", [],
+      "Sequences that gateways have told to be lost."),
+    counter(
+      "penstock_hub_late_events_total", [],
+      "Events that came for a sequence that was known as lost."),
+    counter(
+      "penstock_hub_overlaps_total", [],
+      "Journals that number again what they had numbered: a restored image."),
+    counter(
+      "penstock_hub_conflicts_total", [],
+      "Asset events that contradict a registered asset: stored, without effect."),
+    counter(
+      "penstock_hub_dead_letters_total", ["reason"],
+      "What came and could not be used, by reason: kept in the table of dead letters."),
+    counter(
+      "penstock_hub_commits_total", [],
+      "Transactions committed."),
+    counter(
+      "penstock_hub_commit_failures_total", [],
+      "Transactions that failed: nothing of them was acknowledged."),
+    histogram(
+      "penstock_hub_commit_seconds", [],
+      "Duration of one transaction, its sync included.", diskBuckets),
+    gauge(
+      "penstock_hub_connected", [],
+      "1 while the hub receives batches."),
+    gauge(
+      "penstock_hub_position", [],
+      "Position of the last event."),
+    gauge(
+      "penstock_hub_assets", [],
+      "Assets the hub knows."),
+    gauge(
+      "penstock_hub_missing_records", [],
+      "Sequences that the hub has asked for and nobody has accounted for yet."),
+    gauge(
+      "penstock_hub_waiting_events", [],
+      "Asset events that wait for what comes before them."),
+    gauge(
+      "penstock_hub_outbox_rows", [],
+      "Messages in the outbox that have not left."),
+    gauge(
+      "penstock_hub_outbox_lag_seconds", [],
+      "Age of the oldest message in the outbox; 0 when it is empty."),
+    counter(
+      "penstock_hub_published_total", [],
+      "Messages of the outbox that the broker has acknowledged."),
+    gauge(
+      "penstock_hub_relay_connected", [],
+      "1 while the outbox is being published."),
   ]
 
   private static let itself = [

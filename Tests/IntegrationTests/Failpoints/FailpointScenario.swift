@@ -16,6 +16,8 @@ enum FailpointScenario: Hashable {
   case refusal
   /// A full ring that drops its oldest.
   case overflow
+  /// Not an agent's: the tests of the hub come by these.
+  case hub
 
   var points: [Failpoint] { Failpoint.allCases.filter { FailpointScenario($0) == self } }
 
@@ -34,6 +36,9 @@ enum FailpointScenario: Hashable {
         .cursorAfterWrite, .closeBefore, .closeAfter, .ingestBeforeRelease, .flushBeforeUncork,
         .ingestAfterRelease, .upstreamAfterPublish, .upstreamBeforeCursor, .upstreamAfterCursor:
         .load
+      case .hubBeforeCommit, .hubMidTransaction, .hubAfterCommit, .hubAfterRelease,
+        .hubAfterAcceptance, .relayAfterPublish, .relayBeforeMark, .relayAfterMark:
+        .hub
       }
   }
 }

@@ -30,17 +30,7 @@ package enum Configuration {
   package static func load(
     path: String, surroundings: Surroundings = .process
   ) throws(ConfigurationError) -> LoadedConfiguration {
-    let bytes: [UInt8]
-    do throws(SystemError) {
-      bytes = try File.readSmall(path, byteCountMax: YAMLDocument.byteCountMax)
-    } catch {
-      throw ConfigurationError([
-        Diagnostic(
-          file: path, line: 0, column: 0, keyPath: "",
-          message: "cannot be read: \(error.reason); accepted: a YAML file of at most "
-            + "\(ByteCount(YAMLDocument.byteCountMax))")
-      ])
-    }
+    let bytes = try ConfigurationFile.read(path)
     return try parse(bytes.span, file: path, surroundings: surroundings)
   }
 
@@ -52,6 +42,22 @@ package enum Configuration {
     let draft = ConfigurationDraft(bytes, findings: findings, surroundings: surroundings)
     guard findings.errors.isEmpty, let draft else { throw ConfigurationError(findings.errors) }
     return LoadedConfiguration(options: draft.options(), warnings: findings.sortedWarnings())
+  }
+}
+
+enum ConfigurationFile {
+  /// At most 1 MiB; one that cannot be read is an error like those in it.
+  static func read(_ path: String) throws(ConfigurationError) -> [UInt8] {
+    do throws(SystemError) {
+      return try File.readSmall(path, byteCountMax: YAMLDocument.byteCountMax)
+    } catch {
+      throw ConfigurationError([
+        Diagnostic(
+          file: path, line: 0, column: 0, keyPath: "",
+          message: "cannot be read: \(error.reason); accepted: a YAML file of at most "
+            + "\(ByteCount(YAMLDocument.byteCountMax))")
+      ])
+    }
   }
 }
 

@@ -40,17 +40,7 @@ package struct HubSettings: Sendable, Hashable {
   package static func load(
     path: String, surroundings: Surroundings = .process
   ) throws(ConfigurationError) -> Loaded {
-    let bytes: [UInt8]
-    do throws(SystemError) {
-      bytes = try File.readSmall(path, byteCountMax: YAMLDocument.byteCountMax)
-    } catch {
-      throw ConfigurationError([
-        Diagnostic(
-          file: path, line: 0, column: 0, keyPath: "",
-          message: "cannot be read: \(error.reason); accepted: a YAML file of at most "
-            + "\(ByteCount(YAMLDocument.byteCountMax))")
-      ])
-    }
+    let bytes = try ConfigurationFile.read(path)
     return try parse(bytes.span, file: path, surroundings: surroundings)
   }
 

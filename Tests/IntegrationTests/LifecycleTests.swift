@@ -170,7 +170,7 @@ private final class TCPPlug {
   private let descriptor: FileDescriptor
 
   init?(port: UInt16) throws {
-    guard let descriptor = try HTTP.connection(port: port) else { return nil }
+    guard let descriptor = try LoopbackHTTP.connection(port: port) else { return nil }
     self.descriptor = descriptor
   }
 }

@@ -23,6 +23,7 @@ package enum LoopbackHTTP {
       answer += chunk[..<count]
     }
     let text = String(decoding: answer, as: UTF8.self)
+    // A line break of HTTP is one Character.
     guard let code = text.split(separator: " ").dropFirst().first.flatMap({ Int($0) }),
       let body = text.firstRange(of: "\r\n\r\n")
     else { return nil }

@@ -133,7 +133,7 @@ final class TestAgent {
 
   /// The health page, as text; empty while it does not answer.
   func health() throws -> (code: Int, body: String) {
-    try HTTP.get("/healthz", port: observabilityPort) ?? (0, "")
+    try LoopbackHTTP.get("/healthz", port: observabilityPort) ?? (0, "")
   }
 
   /// `ok`, `degraded`, …; empty while the page does not answer.
@@ -144,7 +144,7 @@ final class TestAgent {
   }
 
   func metricsPage() throws -> String {
-    try HTTP.get("/metrics", port: observabilityPort)?.body ?? ""
+    try LoopbackHTTP.get("/metrics", port: observabilityPort)?.body ?? ""
   }
 
   /// The sum over all series of `name` whose labels contain `label`; nil when there is none.

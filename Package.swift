@@ -148,14 +148,14 @@ let package = Package(
       name: "Hub",
       dependencies: [
         "GatewayCore", "Platform", "JSONScanning", "Envelope", "Mosquitto", "PumpTelemetry",
-        "Deduplication", "GatewayConfiguration", "Observability", grdb, logging, metrics, lifecycle,
-        unixSignals,
+        "AlertRules", "Maintenance", "Deduplication", "GatewayConfiguration", "Observability", grdb,
+        logging, metrics, lifecycle, unixSignals,
       ], swiftSettings: settings + sabotage),
     .executableTarget(
       name: "penstock-hub",
       dependencies: [
-        "Envelope", "Hub", "GatewayConfiguration", "GatewayCore", "JSONScanning", "Mosquitto",
-        "Observability", "Platform",
+        "AlertRules", "Envelope", "Hub", "GatewayConfiguration", "GatewayCore", "JSONScanning",
+        "Maintenance", "Mosquitto", "Observability", "Platform",
         argumentParser, logging, metrics, lifecycle, unixSignals,
       ],
       swiftSettings: settings),
@@ -214,8 +214,8 @@ let package = Package(
     tests(
       "Hub",
       [
-        "Envelope", "GatewayConfiguration", "GatewayCore", "Platform", "PumpTelemetry",
-        "TestSupport", grdb,
+        "AlertRules", "Envelope", "GatewayConfiguration", "GatewayCore", "Maintenance", "Platform",
+        "PumpTelemetry", "TestSupport", grdb,
       ]),
     // The hub, gateways and brokers as processes.
     .testTarget(

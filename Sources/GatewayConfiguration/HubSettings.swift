@@ -37,16 +37,19 @@ package struct HubSettings: Sendable, Hashable {
   package static let hubIDByteCountMax = 32
 
   /// Reads a file of at most 1 MiB. Throws every error in it; a file that cannot be read is one.
+  /// - Parameter more: reads the sections of whoever knows more of the hub than this module.
   package static func load(
-    path: String, surroundings: Surroundings = .process
+    path: String, surroundings: Surroundings = .process,
+    more: (inout SectionReader) -> Void = { _ in }
   ) throws(ConfigurationError) -> Loaded {
     let bytes = try ConfigurationFile.read(path)
-    return try parse(bytes.span, file: path, surroundings: surroundings)
+    return try parse(bytes.span, file: path, surroundings: surroundings, more: more)
   }
 
   /// Reads text. `file` is the name in diagnostics.
   package static func parse(
-    _ bytes: Span<UInt8>, file: String, surroundings: Surroundings = .process
+    _ bytes: Span<UInt8>, file: String, surroundings: Surroundings = .process,
+    more: (inout SectionReader) -> Void = { _ in }
   ) throws(ConfigurationError) -> Loaded {
     let findings = Findings(file: file)
     guard var root = YAMLDocument.read(bytes, into: findings) else {
@@ -56,6 +59,7 @@ package struct HubSettings: Sendable, Hashable {
     var settings = HubSettings()
     SectionReader.read(root, path: "", findings: findings) { top in
       settings.read(&top, surroundings)
+      more(&top)
     }
     guard findings.errors.isEmpty else { throw ConfigurationError(findings.errors) }
     return Loaded(settings: settings, warnings: findings.sortedWarnings())

@@ -71,6 +71,11 @@ package struct AssetBook: Sendable {
     return newRank.rank >= oldRank.rank
   }
 
+  /// Whether what comes from the first origin is newer than what came from the second.
+  func isNewer(_ new: EventOrigin, than old: ReadingOrigin) -> Bool {
+    Self.isNewer(new, old, ranks)
+  }
+
   /// Over all assets, whatever the order in which they came.
   package var hash: StateHash {
     var hash = StateHash()

@@ -1,3 +1,4 @@
+import AlertRules
 import ArgumentParser
 import CoreMetrics
 import GatewayConfiguration
@@ -20,7 +21,7 @@ struct RunCommand: AsyncParsableCommand {
   @Option(name: [.short, .long], help: "The configuration file.") var config: String
 
   func run() async throws {
-    let (settings, warnings) = try load(config)
+    let (settings, warnings, decisions) = try load(config)
     LogOptions(level: settings.logging.level.level, format: settings.logging.format).bootstrap()
     let registry = MetricsRegistry(version: HubVersion.text)
     MetricsSystem.bootstrap(registry)
@@ -30,7 +31,8 @@ struct RunCommand: AsyncParsableCommand {
     }
     try await HubService(
       options: HubOptions(settings), listen: settings.observability.listen,
-      version: HubVersion.text, registry: registry, logger: logger
+      version: HubVersion.text, registry: registry, logger: logger,
+      makePolicies: { decisions.makePolicies(topicPrefix: settings.topicPrefix) }
     ).run()
   }
 }
@@ -42,20 +44,61 @@ struct CheckConfigCommand: ParsableCommand {
     discussion: """
       Warnings and errors go to standard error as file:line:column: key: what is wrong; accepted: \
       what would be right. Exits with 78 when there is an error.
+
+      With --test the alert rules are run over recorded events, one a line: a pump's reading or a \
+      CloudEvent with it, as `penstock subscribe` prints them. Each alert that they would have \
+      raised or cleared is a line: time, line of the file, raised or cleared, severity, rule, \
+      asset, message.
       """)
 
   @Argument(help: "The configuration file.") var file: String
 
+  @Option(help: ArgumentHelp("Run the alert rules over recorded events.", valueName: "events"))
+  var test: String?
+
+  /// Bytes of a file of recorded events.
+  private static let eventsByteCountMax = 1 << 30
+
   func run() throws {
-    for warning in try load(file).warnings { Console.error("\(warning)") }
+    let (_, warnings, decisions) = try load(file)
+    for warning in warnings { Console.error("\(warning)") }
+    guard let test else { return }
+    let bytes: [UInt8]
+    do throws(SystemError) {
+      bytes = try File.readSmall(test, byteCountMax: Self.eventsByteCountMax)
+    } catch {
+      throw ValidationError("\(test) cannot be read: \(error.reason)")
+    }
+    var rehearsal = AlertRehearsal(rules: decisions.rules)
+    var number = 0
+    var readingCount = 0
+    for line in bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false) {
+      number += 1
+      if line.isEmpty { continue }
+      switch rehearsal.take(Array(line).span) {
+      case .reading: readingCount += 1
+      case .ignored(let reason): Console.error("\(test):\(number): ignored: \(reason)")
+      }
+    }
+    let changes = rehearsal.changes()
+    for (line, change) in changes {
+      let place = line == 0 ? "end" : "line \(line)"
+      Console.line(
+        "\(change.time) \(place) \(change.kind.rawValue) \(change.severity.rawValue) "
+          + "\(change.rule) \(change.asset): \(change.message)")
+    }
+    let raisedCount = changes.count { $0.change.kind == .raised }
+    Console.line("\(readingCount) readings, \(raisedCount) alerts raised")
   }
 }
 
 /// Loads a configuration or ends the command with every error in it.
-func load(_ path: String) throws -> (settings: HubSettings, warnings: [Diagnostic]) {
+func load(
+  _ path: String
+) throws -> (settings: HubSettings, warnings: [Diagnostic], decisions: HubDecisions) {
   do throws(ConfigurationError) {
-    let loaded = try HubSettings.load(path: path)
-    return (loaded.settings, loaded.warnings)
+    let (loaded, decisions) = try HubDecisions.load(path: path)
+    return (loaded.settings, loaded.warnings, decisions)
   } catch {
     for diagnostic in error.diagnostics { Console.error("\(diagnostic)") }
     let count = error.diagnostics.count

@@ -26,7 +26,7 @@ struct AlertSchemaTests {
     for (second, value) in [(0.0, 1.0), (1, 9), (500, 1), (900, 1)] {
       watch.read(at: second, ["t": value, "p": value])
     }
-    let folder = "Sources/AlertRules/AlertRules.docc/Schemas/com.penstock.alert"
+    let folder = "Sources/Hub/Hub.docc/Schemas/alert"
     var kinds: Set<String> = []
     for change in watch.changes {
       var payload: [UInt8] = []

@@ -8,10 +8,7 @@ import Platform
 import Testing
 
 @Suite("schemas") struct SchemaTests {
-  private static let types: [EventType] = [
-    .assetCreated, .assetChanged, .assetRetired, .assetConflict, .metricRecorded,
-    .commandConfirmed,
-  ]
+  private static let types = EventType.allCases
 
   private func schema(_ type: EventType) throws -> String {
     let root = "/" + #filePath.split(separator: "/").dropLast(3).joined(separator: "/")

@@ -30,7 +30,7 @@ struct MaintenanceSchemaTests {
         var payload: [UInt8] = []
         event.appendJSON(to: &payload)
         let schema = try PayloadSchema(
-          "Sources/Maintenance/Maintenance.docc/Schemas/\(event.kind.type).json")
+          "Sources/Hub/Hub.docc/Schemas/maintenance.\(event.kind.rawValue).v1.json")
         #expect(try schema.problems(of: payload).isEmpty, "\(event.kind)")
         kinds.insert(event.kind)
       }
@@ -41,7 +41,7 @@ struct MaintenanceSchemaTests {
   @Test("the reasons in the schema are the reasons there are")
   func reasons() throws {
     let schema = try PayloadSchema(
-      "Sources/Maintenance/Maintenance.docc/Schemas/com.penstock.maintenance.cancelled.v1.json")
+      "Sources/Hub/Hub.docc/Schemas/maintenance.cancelled.v1.json")
     for reason in MaintenanceCase.CancelReason.allCases {
       let payload = "{\"reason\":\"\(reason.rawValue)\"}"
       let problems = try schema.problems(of: Array(payload.utf8))

@@ -10,6 +10,8 @@ struct Batches {
   var journal = JournalID(high: 0x4000, low: 0x8000_0000_0000_0001)
   var epoch = Epoch(rawValue: 1)
   var previous: PreviousJournal?
+  /// When the gateway received what it sends.
+  var received = Self.time
   static let time = WallTime(nanoseconds: 1_790_000_000_000_000_000)
 
   var topic: String { "penstock/v1/\(gateway)/\(route)" }
@@ -65,7 +67,7 @@ struct Batches {
     _ sequence: GatewayCore.Sequence, _ topic: String, id: String, _ payload: String
   ) -> Event {
     Event(
-      id: id, source: "penstock://\(site)/\(topic)", type: Event.recordType, time: Self.time,
+      id: id, source: "penstock://\(site)/\(topic)", type: Event.recordType, time: received,
       clockSync: .synchronised, sequence: sequence, topic: topic, reason: nil,
       isRetained: false, qualityOfService: .atLeastOnce, contentType: nil,
       data: .json(Array(payload.utf8)), attributes: [])

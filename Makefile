@@ -24,14 +24,19 @@ help: ## list the targets
 deps: ## install the Debian packages that are missing; starts no service
 	systemd/install-dependencies.sh
 
-build: ## build the released program: dist/penstock, static Swift library, stripped
-	$(SWIFT) build $(RELEASE_FLAGS) --product penstock
-	$(INSTALL) -d $(DIST)
-	$(INSTALL) -m 755 "$$($(SWIFT) build $(RELEASE_FLAGS) --show-bin-path)/penstock" $(DIST)/penstock
-	$(STRIP) $(DIST)/penstock
-	@ls -l $(DIST)/penstock
+PROGRAMS = penstock penstock-hub
 
-demo: deps build ## two private brokers, pumps, an outage and a SIGKILL, then the audit
+build: ## build the released programs into dist/: static Swift library, stripped
+	$(INSTALL) -d $(DIST)
+	for program in $(PROGRAMS); do \
+	  $(SWIFT) build $(RELEASE_FLAGS) --product $$program && \
+	  $(INSTALL) -m 755 "$$($(SWIFT) build $(RELEASE_FLAGS) --show-bin-path)/$$program" \
+	    $(DIST)/$$program && \
+	  $(STRIP) $(DIST)/$$program || exit; \
+	done
+	@ls -l $(PROGRAMS:%=$(DIST)/%)
+
+demo: deps build ## brokers, pumps, gateway and hub, an outage and two SIGKILLs, then the audit
 	$(DIST)/penstock demo
 
 # Tests that start brokers, agents and other processes wait for them: one at a time, so that their
@@ -85,8 +90,9 @@ fuzz-corpus: ## keep what the last `make fuzz` found new, as few inputs as cover
 	$(FUZZ_BUILD)
 	Tests/Fuzz/fuzz.sh minimise $(TARGET)
 
-check-unit: ## check the systemd unit: verify, exposure
-	@systemd/check-unit.sh || { code=$$?; [ $$code -eq 77 ] || exit $$code; }
+check-unit: ## check the systemd units: verify, exposure
+	@for program in $(PROGRAMS); do systemd/check-unit.sh systemd/$$program.service \
+	  || { code=$$?; [ $$code -eq 77 ] || exit $$code; }; done
 
 format: ## format every Swift file in place
 	$(SWIFT) format -i -r -p Package.swift Sources Tests
@@ -94,15 +100,17 @@ format: ## format every Swift file in place
 lint: ## fail where `make format` would change something
 	$(SWIFT) format lint -s -r -p Package.swift Sources Tests
 
-install: ## install dist/penstock (make build), unit, account, sample configuration, documents
-	@test -x $(DIST)/penstock \
-	  || { echo "$(DIST)/penstock is missing: run 'make build' first" >&2; exit 1; }
-	$(INSTALL) -D -m 755 $(DIST)/penstock $(DESTDIR)$(BINDIR)/penstock
+install: ## install dist/ (make build), units, account, sample configuration, documents
+	@for program in $(PROGRAMS); do test -x $(DIST)/$$program \
+	  || { echo "$(DIST)/$$program is missing: run 'make build' first" >&2; exit 1; }; done
 	$(INSTALL) -d $(DESTDIR)$(UNITDIR)
-	sed -e 's|/usr/bin/penstock|$(BINDIR)/penstock|' -e 's|/etc/penstock|$(CONFDIR)|' \
-	  -e 's|/usr/share/doc/penstock|$(DOCDIR)|' systemd/penstock.service \
-	  > $(DESTDIR)$(UNITDIR)/penstock.service
-	chmod 644 $(DESTDIR)$(UNITDIR)/penstock.service
+	for program in $(PROGRAMS); do \
+	  $(INSTALL) -D -m 755 $(DIST)/$$program $(DESTDIR)$(BINDIR)/$$program; \
+	  sed -e 's|/usr/bin/penstock|$(BINDIR)/penstock|' -e 's|/etc/penstock|$(CONFDIR)|' \
+	    -e 's|/usr/share/doc/penstock|$(DOCDIR)|' systemd/$$program.service \
+	    > $(DESTDIR)$(UNITDIR)/$$program.service; \
+	  chmod 644 $(DESTDIR)$(UNITDIR)/$$program.service; \
+	done
 	$(INSTALL) -D -m 644 systemd/penstock.sysusers $(DESTDIR)$(SYSUSERSDIR)/penstock.conf
 	$(INSTALL) -d -m 755 $(DESTDIR)$(CONFDIR)
 	for file in edge-config/*; do case $$file in \
@@ -113,11 +121,13 @@ install: ## install dist/penstock (make build), unit, account, sample configurat
 	for file in README.md CHANGELOG.md LICENSE \
 	  Sources/Observability/Observability.docc/Metrics.md; do \
 	  if [ -f "$$file" ]; then $(INSTALL) -m 644 "$$file" $(DESTDIR)$(DOCDIR)/; fi; done
-	@[ -n "$(DESTDIR)" ] || echo "next: systemd-sysusers; write $(CONFDIR)/penstock.yaml;" \
-	  "systemctl daemon-reload; systemctl enable --now penstock"
+	@[ -n "$(DESTDIR)" ] || echo "next: systemd-sysusers; write $(CONFDIR)/penstock.yaml on a" \
+	  "gateway, $(CONFDIR)/hub.yaml at the centre; systemctl daemon-reload;" \
+	  "systemctl enable --now penstock (or penstock-hub)"
 
-uninstall: ## remove what install put there; configuration and journals stay
-	rm -f $(DESTDIR)$(BINDIR)/penstock $(DESTDIR)$(UNITDIR)/penstock.service
+uninstall: ## remove what install put there; configuration, journals and databases stay
+	for program in $(PROGRAMS); do \
+	  rm -f $(DESTDIR)$(BINDIR)/$$program $(DESTDIR)$(UNITDIR)/$$program.service; done
 	rm -f $(DESTDIR)$(SYSUSERSDIR)/penstock.conf $(DESTDIR)$(CONFDIR)/*.yaml.example
 	rm -rf $(DESTDIR)$(DOCDIR)
 

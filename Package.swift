@@ -133,7 +133,11 @@ let package = Package(
     module("AlertRules", ["GatewayCore", "JSONScanning", "GatewayConfiguration"]),
     module("Maintenance", ["GatewayCore", "JSONScanning"]),
     module(
-      "Audit", ["GatewayCore", "Platform", "Mosquitto", "Envelope", "PumpTelemetry", logging]),
+      "Audit",
+      [
+        "GatewayCore", "JSONScanning", "Platform", "Mosquitto", "Envelope", "PumpTelemetry",
+        logging,
+      ]),
     .executableTarget(
       name: "penstock",
       dependencies: [

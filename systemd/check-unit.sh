@@ -1,10 +1,11 @@
 #!/bin/sh
-# Checks the unit file: clean under `systemd-analyze verify`, and an exposure of at most 1.5.
+# Checks a unit file: clean under `systemd-analyze verify`, and an exposure of at most 1.5.
 # Exit 0 = good, 1 = not, 77 = cannot be checked here (systemd-analyze is missing).
-# Usage: systemd/check-unit.sh [UNIT]
+# Usage: systemd/check-unit.sh UNIT
 set -eu
 
-unit=${1:-$(dirname "$0")/penstock.service}
+unit=$1
+name=$(basename "$unit")
 limit_tenths=15
 
 if ! command -v systemd-analyze >/dev/null 2>&1; then
@@ -17,9 +18,11 @@ trap 'rm -rf "$work"' EXIT
 
 # verify wants the programs to exist: point it at a root of our own where they do.
 mkdir -p "$work/root/usr/bin" "$work/root/etc/systemd/system"
-cp "$unit" "$work/root/etc/systemd/system/penstock.service"
-printf '#!/bin/sh\n' >"$work/root/usr/bin/penstock"
-chmod 755 "$work/root/usr/bin/penstock"
+cp "$unit" "$work/root/etc/systemd/system/$name"
+for program in penstock penstock-hub; do
+  printf '#!/bin/sh\n' >"$work/root/usr/bin/$program"
+  chmod 755 "$work/root/usr/bin/$program"
+done
 # A root without systemd's own units would make verify complain about those instead of ours.
 mkdir -p "$work/root/usr/lib/systemd"
 for directory in /usr/lib/systemd/system /lib/systemd/system; do
@@ -31,7 +34,7 @@ done
 ln -s usr/lib "$work/root/lib"
 
 # The program and the manual pages of *other* units are not in that root; keep what names ours.
-systemd-analyze verify --root="$work/root" --man=no penstock.service >"$work/verify" 2>&1 \
+systemd-analyze verify --root="$work/root" --man=no "$name" >"$work/verify" 2>&1 \
   || status=$?
 if grep -i 'penstock' "$work/verify" >&2 || [ "${status:-0}" -ne 0 ]; then
   cat "$work/verify" >&2
@@ -40,7 +43,7 @@ if grep -i 'penstock' "$work/verify" >&2 || [ "${status:-0}" -ne 0 ]; then
 fi
 
 if ! systemd-analyze security --offline=true --no-pager --threshold="$limit_tenths" \
-  "$work/root/etc/systemd/system/penstock.service" >"$work/security" 2>&1; then
+  "$work/root/etc/systemd/system/$name" >"$work/security" 2>&1; then
   cat "$work/security" >&2
   exit 1
 fi

@@ -32,6 +32,11 @@ package struct AuditCounts: Sendable, Hashable {
   package var unaudited: UInt64 = 0
   /// Lives of the gateway's journal that the centre heard of.
   package var epochs: UInt64 = 0
+  /// Distinct messages in the event store; those below are acknowledged and not in it, and in it
+  /// more than once.
+  package var applied: UInt64 = 0
+  package var notApplied: UInt64 = 0
+  package var appliedTwice: UInt64 = 0
 
   package init() {}
 }
@@ -43,6 +48,8 @@ package struct AuditReport: Sendable, Hashable {
   package let samples: [String]
   /// Source topics seen.
   package let sources: Int
+  /// Where a hub is part of the path.
+  package var hub: HubReport?
 
   /// True when every promise held: nothing lost, invented, corrupt, duplicated, out of order,
   /// unaccounted or unreadable, nothing given up (gap, dead letter), and no more than
@@ -53,6 +60,14 @@ package struct AuditReport: Sendable, Hashable {
 
   /// Every count that must be zero.
   package var faults: [(name: String, count: UInt64)] {
+    deliveryFaults + (hub.map(storeFaults) ?? [])
+  }
+
+  private func storeFaults(_ hub: HubReport) -> [(name: String, count: UInt64)] {
+    [("not applied", counts.notApplied), ("applied twice", counts.appliedTwice)] + hub.faults
+  }
+
+  private var deliveryFaults: [(name: String, count: UInt64)] {
     [
       ("lost", counts.lost),
       ("duplicated", counts.duplicated),
@@ -87,14 +102,29 @@ package struct AuditReport: Sendable, Hashable {
       "redelivered", counts.redelivered,
       "same journal, epoch and sequence again; at most \(allowedRedelivery) allowed"
         + (isBounded ? "" : "  <-- TOO MANY"))
-    for fault in faults { row(fault.name, fault.count, fault.count == 0 ? "" : "<-- MUST BE 0") }
+    func fault(_ fault: (name: String, count: UInt64)) {
+      row(fault.name, fault.count, fault.count == 0 ? "" : "<-- MUST BE 0")
+    }
+    for each in deliveryFaults { fault(each) }
+    if let hub {
+      lines.append("")
+      row("applied by the hub", counts.applied, "its event store, asked afterwards")
+      row("events of its own", hub.ownEvents, "alerts and steps of maintenance")
+      row("journal, last sequence", hub.journalLast, "the gateway's file, verified")
+      row("the hub's offset in it", hub.offset)
+      for each in storeFaults(hub) { fault(each) }
+      lines.append("  state as kept               \(hub.keptState)")
+      lines.append("  state rebuilt from events   \(hub.rebuiltState)")
+      lines.append(
+        "  case of \(hub.failingPump)                \(hub.caseSteps.joined(separator: " → "))")
+    }
     lines += samples.map { "    ! \($0)" }
     return lines.joined(separator: "\n")
   }
 
   /// One JSON object on one line.
   package func json(allowedRedelivery: UInt64) -> String {
-    let numbers: [(String, UInt64)] = [
+    var numbers: [(String, UInt64)] = [
       ("sends", counts.sends), ("sent", counts.sent), ("acknowledged", counts.acknowledged),
       ("delivered", counts.delivered), ("envelopes", counts.envelopes),
       ("events", counts.events), ("epochs", counts.epochs), ("lost", counts.lost),
@@ -109,10 +139,25 @@ package struct AuditReport: Sendable, Hashable {
       ("deadLetters", counts.deadLetters), ("undecodable", counts.undecodable),
       ("unaudited", counts.unaudited),
     ]
+    if let hub { numbers += hubNumbers(hub) }
     let members = numbers.map { "\"\($0)\":\($1)" }
     let notes = samples.map(Self.quoted).joined(separator: ",")
     return "{\"clean\":\(isClean(allowedRedelivery: allowedRedelivery)),"
-      + members.joined(separator: ",") + ",\"samples\":[\(notes)]}"
+      + members.joined(separator: ",") + (hub.map(hubWords) ?? "") + ",\"samples\":[\(notes)]}"
+  }
+
+  private func hubNumbers(_ hub: HubReport) -> [(String, UInt64)] {
+    [
+      ("applied", counts.applied), ("notApplied", counts.notApplied),
+      ("appliedTwice", counts.appliedTwice), ("hubEvents", hub.ownEvents),
+      ("journalLast", hub.journalLast), ("hubOffset", hub.offset), ("hubGaps", hub.gaps),
+    ]
+  }
+
+  private func hubWords(_ hub: HubReport) -> String {
+    let steps = hub.caseSteps.map(Self.quoted).joined(separator: ",")
+    return ",\"journalIsSound\":\(hub.journalIsSound),\"stateIsEqual\":\(hub.stateIsEqual)"
+      + ",\"state\":\(Self.quoted(hub.rebuiltState)),\"case\":[\(steps)]"
   }
 
   private static func quoted(_ text: String) -> String {

@@ -1,7 +1,7 @@
 import GatewayCore
 import Mosquitto
 import Platform
-import PumpTelemetry
+package import PumpTelemetry
 
 /// What the audited path is made of and how it is loaded.
 package struct StageOptions: Sendable, Hashable {
@@ -23,8 +23,25 @@ package struct StageOptions: Sendable, Hashable {
   package var batchMaxRecords = 500
   /// See `SimulationOptions.noteByteCount`.
   package var noteByteCount = 0
+  /// A hub behind the central broker; pumps then obey commands.
+  package var hub: HubStageOptions?
+  /// One of the pumps, and what it does beside normal operation.
+  package var failure: PatternAssignment?
+  /// The central broker is killed: what it held for the observer is gone, and only the hub's event
+  /// store says what has arrived.
+  package var centralMayForget = false
 
   package init(executable: String) { self.executable = executable }
+}
+
+extension StageOptions {
+  fileprivate var plan: FleetPlan {
+    get throws(FleetPlanError) {
+      var plan = FleetPlan(count: pumps)
+      if let failure { try plan.add([failure]) }
+      return plan
+    }
+  }
 }
 
 /// The whole path with real processes, and an audit that does not believe the gateway:
@@ -32,12 +49,16 @@ package struct StageOptions: Sendable, Hashable {
 ///     pumps ──▶ field broker ──▶ agent (child process) ──▶ central broker ──▶ observer
 ///       └───────── sent, acknowledged ──▶ ledger ◀── delivered ────────────────┘
 ///
+/// and, where wanted, a hub behind the central broker, whose event store is asked at the end, and
+/// whose commands come down to the pumps.
+///
 /// Owns everything it starts: when it goes, all processes are gone and, unless kept, all
 /// directories. The demo and the crash tests are scripts over it. One owner; any thread.
 package struct AuditStage: ~Copyable {
   package var field: BrokerProcess
   package var central: BrokerProcess
-  package var agent: AgentProcess
+  package var agent: DaemonProcess
+  package var hub: HubStage?
   package let observer: CentralObserver
   package let ledger: AuditLedger
   package let agentOptions: AgentOptions
@@ -63,14 +84,24 @@ package struct AuditStage: ~Copyable {
     agentOptions.journalSize = options.journalSize
     agentOptions.maxInFlight = options.maxInFlight
     agentOptions.batchMaxRecords = options.batchMaxRecords
-    var agent = try AgentProcess(
-      executable: options.executable, options: agentOptions, environment: options.environment)
+    agentOptions.hasHub = options.hub != nil
+    agentOptions.accept = options.hub?.accept ?? agentOptions.accept
+    var agent = try DaemonProcess(
+      name: "agent", executable: options.executable, environment: options.environment
+    ) { agentOptions.configuration(dataDirectory: $0) }
     if options.isKept { agent.keepDirectory() }
+    if let hubOptions = options.hub {
+      hub = try HubStage(
+        options: hubOptions, central: central, environment: options.environment,
+        isKept: options.isKept)
+    } else {
+      hub = nil
+    }
     let observer = try CentralObserver(
       endpoint: central.endpoint, clientID: "audit", filters: [agentOptions.upstreamTopic],
       record: EnvelopeRecorder.record(into: ledger))
     let pumps = try Simulation(
-      options: Self.simulation(options, endpoint: field.endpoint), observer: ledger)
+      options: try Self.simulation(options, endpoint: field.endpoint), observer: ledger)
     self.options = options
     self.observer = observer
     self.pumps = pumps
@@ -83,10 +114,11 @@ package struct AuditStage: ~Copyable {
 
   private static func simulation(
     _ options: StageOptions, endpoint: BrokerEndpoint
-  ) -> SimulationOptions {
+  ) throws(FleetPlanError) -> SimulationOptions {
     let connection = ConnectionOptions(endpoints: [endpoint], clientID: "pumps")
     var simulation = SimulationOptions(connection: connection)
-    simulation.pumpCount = options.pumps
+    simulation.plan = try options.plan
+    simulation.obeysCommands = options.hub != nil
     simulation.seed = options.seed
     simulation.run = .random()
     simulation.rate = Double(options.rate)
@@ -102,12 +134,17 @@ package struct AuditStage: ~Copyable {
     guard observer.wait(timeout: .seconds(10), until: { $0.isSubscribed }) else {
       throw StageError("the observer could not subscribe: \(observer.current.lastError ?? "")")
     }
+    try hub?.start(central: &central)
     try agent.start()
-    for filter in agentOptions.filters {
-      let line = "\(agentOptions.inboundClientID) 1 \(filter)"
-      guard try field.waitForLog(line, timeout: .seconds(15)) else {
+    let lines = agentOptions.subscriptionLines
+    for (isField, line) in lines.field.map({ (true, $0) }) + lines.central.map({ (false, $0) }) {
+      let limit = Duration.seconds(15)
+      let isThere =
+        isField
+        ? try field.waitForLog(line, timeout: limit) : try central.waitForLog(line, timeout: limit)
+      guard isThere else {
         try agent.checkRunning()
-        throw StageError("the agent did not subscribe to \(filter); see \(agent.logPath)")
+        throw StageError("the agent did not subscribe as \(line); see \(agent.logPath)")
       }
     }
     pumps.start()
@@ -119,11 +156,28 @@ package struct AuditStage: ~Copyable {
   /// Throws when somebody ended who must not.
   package mutating func check() throws {
     try agent.checkRunning()
+    try hub?.process.checkRunning()
     if let error = pumps.error { throw StageError("the pumps stopped: \(error)") }
   }
 
-  /// Whether all pumps are done and everything acknowledged has been delivered.
-  package var isDrained: Bool { pumps.isFinished && ledger.counts.outstanding == 0 }
+  /// Whether all pumps are done and everything acknowledged has been delivered; the hub has then
+  /// taken all that the journal holds.
+  package var isDrained: Bool {
+    get throws {
+      guard pumps.isFinished else { return false }
+      guard options.centralMayForget || ledger.counts.outstanding == 0 else { return false }
+      guard hub != nil else { return true }
+      let last = try ProgramOutput(
+        of: agent.executable, ["journal", "verify", journalPath, "--json"], in: agent.directoryPath
+      ).lines.first.flatMap { JSONMembers($0.span).number("last") }
+      return try last != nil && hub?.offset() == last
+    }
+  }
+
+  private var journalPath: String { agent.dataPath + "/telemetry.journal" }
+
+  /// The commands that pumps obeyed, each once.
+  package var commandsObeyed: UInt64 { pumps.counts.commands }
 
   /// Waits for `isDrained`; false after `limit`: then the report says what is missing. `interval`
   /// paces `turn`, which may show progress or throw to leave.
@@ -131,7 +185,7 @@ package struct AuditStage: ~Copyable {
     limit: Duration, interval: Duration = .milliseconds(20), turn: () throws -> Void = {}
   ) throws -> Bool {
     let end = Clock.monotonic().nanoseconds + limit.nanoseconds
-    while !isDrained {
+    while try !isDrained {
       if Clock.monotonic().nanoseconds > end { return false }
       try agent.pause(interval)
       try check()
@@ -149,12 +203,18 @@ package struct AuditStage: ~Copyable {
     // What the broker has not handed on yet; it answers within milliseconds or not at all.
     _ = observer.wait(timeout: .milliseconds(300)) { $0.messages > seen + 1_000_000 }
     observer.stop()
-    if observer.current.sessionsLost > 0 {
+    if !options.centralMayForget && observer.current.sessionsLost > 0 {
       throw StageError("the central broker forgot the observer: this audit proves nothing")
     }
+    try hub?.stop(mayBeForgotten: options.centralMayForget)
     try central.terminate()
     try field.terminate()
-    return ledger.report()
+    let hubReport = try hub?.report(
+      into: ledger, agent: agent.executable, journal: journalPath,
+      failingPump: options.failure?.pump ?? "", stopsObeyed: commandsObeyed)
+    var report = ledger.report()
+    report.hub = hubReport ?? nil
+    return report
   }
 }
 
@@ -173,6 +233,7 @@ extension BrokerOptions {
   static var central: BrokerOptions {
     var options = BrokerOptions()
     options.persistence = true
+    options.logTypes = ["subscribe"]
     options.maxQueuedMessages = 200_000
     return options
   }

@@ -20,6 +20,13 @@ package import GatewayCore
 ///     overlapping     the same in two epochs: the journal was rolled back to an older image, or a
 ///                     clone of it runs in another gateway: an alarm
 ///
+/// With an event store behind the centre (`beginStore`), by what it says it holds (H, a multiset):
+///
+///     not applied     A − H
+///     applied twice   one message of H at two positions
+///
+/// and what is in H and not in S, or with another payload, is invented or corrupt.
+///
 /// Gaps and dead letters are the gateway's honest words about loss; they are counted apart, and a
 /// message inside a gap is still lost. `untold` is how many more are lost than gaps speak of.
 ///
@@ -52,6 +59,7 @@ package struct DeliveryAudit: Sendable {
     /// Where it was first delivered.
     var life: UInt16 = 0
     var sequence: Sequence = .none
+    var isApplied = false
     var isDelivered: Bool { sequence != .none }
   }
 
@@ -91,6 +99,7 @@ package struct DeliveryAudit: Sendable {
   /// Live counters; the derived ones (loss, order by sequence, coverage) come with `report()`.
   package private(set) var counts = AuditCounts()
   private var samples: [String] = []
+  private var hasStore = false
 
   package init(messageCountMax: Int = DeliveryAudit.messageCountMaxDefault) {
     precondition(
@@ -217,6 +226,33 @@ package struct DeliveryAudit: Sendable {
     note("undecodable: \(reason)")
   }
 
+  // MARK: The event store's side
+
+  /// From now on what was acknowledged must also be `applied`.
+  package mutating func beginStore() { hasStore = true }
+
+  /// An event of the store that came from a gateway. `payload`: nil where the store keeps it in
+  /// words of its own.
+  package mutating func applied(
+    topic: some StringProtocol, id: some StringProtocol, payload: [UInt8]?
+  ) {
+    guard let number = numbers[MessageKey(topic: topic, id: id)] else {
+      guard counts.unaudited == 0 else { return }
+      counts.invented += 1
+      return note("invented, in the event store: \(topic) id \(id)")
+    }
+    if let payload, Digest(payload.span).value != messages[Int(number)].payload {
+      counts.corrupt += 1
+      note("corrupt in the event store: \(name(number)), id \(id)")
+    }
+    guard !messages[Int(number)].isApplied else {
+      counts.appliedTwice += 1
+      return note("applied twice: \(name(number))")
+    }
+    messages[Int(number)].isApplied = true
+    counts.applied += 1
+  }
+
   // MARK: The verdict
 
   package func report() -> AuditReport {
@@ -226,6 +262,13 @@ package struct DeliveryAudit: Sendable {
     where message.isAcknowledged && !message.isDelivered {
       counts.lost += 1
       Self.note("lost: \(name(UInt32(index)))", in: &samples)
+    }
+    if hasStore {
+      for (index, message) in messages.enumerated()
+      where message.isAcknowledged && !message.isApplied {
+        counts.notApplied += 1
+        Self.note("not applied: \(name(UInt32(index)))", in: &samples)
+      }
     }
     counts.untold = counts.lost - min(counts.lost, counts.gapSequences)
     for journal in journals {

@@ -93,30 +93,33 @@ struct EventsCommand: ParsableCommand {
       }
       return type
     }
-    var events: [HubEvent] = []
     if last {
+      var events: [HubEvent] = []
       try store.forEachEvent(query) { event in
         events.append(event)
         if events.count > 2 * count { events.removeFirst(events.count - count) }
       }
-      events = events.suffix(count)
-    } else {
-      events = try store.events(query, limit: count)
+      return try list(events.suffix(count), store)
     }
+    guard arguments.json else { return try list(store.events(query, limit: count)[...], store) }
+    // A page at a time: the whole store may be asked for.
+    let origins = Origins(try store.load())
+    var left = count
+    while left > 0 {
+      let page = try store.events(query, limit: min(left, Self.pageSize))
+      for event in page { line(event, origins).show() }
+      guard let last = page.last, page.count == min(left, Self.pageSize) else { return }
+      left -= page.count
+      query.after = last.position
+    }
+  }
+
+  private static let pageSize = 10_000
+
+  private func list(_ events: ArraySlice<HubEvent>, _ store: some HubStore) throws {
     if arguments.json {
-      for event in events {
-        JSONLine { line in
-          line.put("position", event.position)
-          line.put("asset", event.asset)
-          line.put("version", event.version)
-          line.put("type", event.type.name)
-          line.put("time", event.time.description)
-          line.put("id", event.messageID)
-          line.put("inbox", event.origin?.inbox ?? 0)
-          line.put("sequence", event.origin?.sequence.rawValue ?? 0)
-          line.put("data", json: event.payload)
-        }.show()
-      }
+      let origins = Origins(try store.load())
+      for event in events { line(event, origins).show() }
       return
     }
     var table = Table(">POSITION", "TIME", "ASSET", ">VERSION", "TYPE", "DATA")
@@ -126,6 +129,37 @@ struct EventsCommand: ParsableCommand {
         event.type.shortName, String(decoding: event.payload.prefix(120), as: UTF8.self))
     }
     table.show()
+  }
+
+  /// What the numbers in events stand for.
+  private struct Origins {
+    let sources: [Int64: String]
+    let inboxes: [Int64: InboxKey]
+
+    init(_ state: HubState) {
+      sources = Dictionary(state.sources.map { ($0.number, $0.text) }) { first, _ in first }
+      inboxes = Dictionary(state.inboxes.map { ($0.number, $0.key) }) { first, _ in first }
+    }
+  }
+
+  private func line(_ event: HubEvent, _ origins: Origins) -> JSONLine {
+    JSONLine { line in
+      line.put("position", event.position)
+      line.put("asset", event.asset)
+      line.put("version", event.version)
+      line.put("type", event.type.name)
+      line.put("time", event.time.description)
+      if let origin = event.origin {
+        let key = origins.inboxes[origin.inbox]
+        line.put("id", event.messageID)
+        line.put("source", origins.sources[event.source])
+        line.put("gateway", key?.gateway)
+        line.put("route", key?.route)
+        line.put("journal", key?.journal.description)
+        line.put("sequence", origin.sequence.rawValue)
+      }
+      line.put("data", json: event.payload)
+    }
   }
 
   private func list(_ letters: [HubDeadLetter]) {
@@ -192,6 +226,47 @@ struct GapsCommand: ParsableCommand {
         table.add(
           key.gateway, key.route, key.journal.description, "\(gap.range.first)",
           "\(gap.range.last)", "\(gap.range.count)", gap.reason, gap.topic ?? "-")
+      }
+    }
+    if !arguments.json { table.show() }
+  }
+}
+
+struct OffsetsCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "offsets",
+    abstract: "Say how far each gateway's journals have been taken.",
+    discussion: """
+      The hub keeps its own offset for each journal, in the transaction that keeps the events: \
+      which sequences it has accounted for. THROUGH: the last of them. MISSING: how many before \
+      it have not come and are asked for. A journal that was put back to an older image has a line \
+      for each of its lives.
+      """)
+
+  @OptionGroup var arguments: DatabaseArguments
+
+  func run() throws {
+    var table = Table("GATEWAY", "ROUTE", "JOURNAL", ">LIFE", ">THROUGH", ">MISSING", "ACCOUNTED")
+    let inboxes = try arguments.open().load().inboxes.sorted {
+      ($0.key.channel, $0.rank, $0.life) < ($1.key.channel, $1.rank, $1.life)
+    }
+    for inbox in inboxes {
+      let through = inbox.accounted.last?.rawValue ?? 0
+      let missing = inbox.accounted.holes.reduce(0) { $0 + $1.count }
+      if arguments.json {
+        JSONLine { line in
+          line.put("gateway", inbox.key.gateway)
+          line.put("route", inbox.key.route)
+          line.put("journal", inbox.key.journal.description)
+          line.put("life", inbox.life)
+          line.put("through", through)
+          line.put("missing", missing)
+          line.put("accounted", inbox.accounted.text)
+        }.show()
+      } else {
+        table.add(
+          inbox.key.gateway, inbox.key.route, inbox.key.journal.description, "\(inbox.life)",
+          "\(through)", "\(missing)", String(inbox.accounted.text.prefix(60)))
       }
     }
     if !arguments.json { table.show() }

@@ -18,8 +18,8 @@ struct PenstockHub: AsyncParsableCommand {
     version: HubVersion.text,
     subcommands: [
       RunCommand.self, CheckConfigCommand.self, AssetsCommand.self, EventsCommand.self,
-      GapsCommand.self, OutboxCommand.self, CasesCommand.self, RebuildCommand.self,
-      FollowCommand.self,
+      OffsetsCommand.self, GapsCommand.self, OutboxCommand.self, CasesCommand.self,
+      RebuildCommand.self, FollowCommand.self,
     ])
 
   static func main() async {

@@ -7,21 +7,24 @@ import Platform
 struct DemoCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "demo",
-    abstract: "Show an outage and a crash on private brokers, and audit what arrived.",
+    abstract: "Show outages, crashes and a failing pump on private brokers, and audit the result.",
     discussion: """
       Starts two private Mosquitto brokers on free loopback ports, this program as the agent, \
-      and simulated pumps with deliberately repeated sends. Takes the central broker away, kills \
-      the agent with SIGKILL, starts it again, brings the broker back, drains, and lets an \
-      independent subscriber check: nothing lost, duplicated or out of order. Exits with 0 only \
-      when all of that holds. Needs mosquitto (apt-get install mosquitto). Touches nothing \
-      outside its temporary directories.
+      penstock-hub behind the central broker, and simulated pumps with deliberately repeated \
+      sends. Takes the central broker away, kills the agent with SIGKILL, starts it again, brings \
+      the broker back, kills the hub while a motor grows hot, starts it again: an alert, a work \
+      order, a stop command down to the pump, its confirmation. Then it drains, and holds pumps, \
+      journal, an independent subscriber, the event store and the state made anew from it against \
+      each other: nothing lost, duplicated, out of order or applied twice. Exits with 0 only when \
+      all of that holds. Needs mosquitto (apt-get install mosquitto). Touches nothing outside its \
+      temporary directories.
       """)
 
   @Option(help: "How long the pumps send, in seconds.") var seconds = 40
   @Option(help: "Messages per second, all pumps together.") var rate = 1500
   @Option(help: "Number of pumps.") var pumps = 25
   @Option(help: "Seed of the simulated pumps.") var seed: UInt64 = 1
-  @Flag(help: "Keep brokers' and agent's directories: configuration, logs, journal.")
+  @Flag(help: "Keep all directories: configuration, logs, journal, event store.")
   var keep = false
   @Flag(help: "Print the audit as one JSON object; progress goes to standard error.")
   var json = false
@@ -40,7 +43,13 @@ struct DemoCommand: ParsableCommand {
     guard let executable = Environment.ownExecutable else {
       throw GatewayCore.ExitCode.bug.failure("/proc/self/exe cannot be read; is /proc mounted?")
     }
-    var options = DemoOptions(executable: executable)
+    let hub = File.directoryName(of: executable) + "/penstock-hub"
+    guard (try? FileStatus(path: hub)) != nil else {
+      throw GatewayCore.ExitCode.unavailable.failure(
+        "\(hub) is not there; the demo needs both programs in one directory, as `make build` puts "
+          + "them")
+    }
+    var options = DemoOptions(executable: executable, hubExecutable: hub)
     options.seconds = seconds
     options.stage.rate = rate
     options.stage.pumps = pumps
@@ -57,7 +66,7 @@ struct DemoCommand: ParsableCommand {
       let demo = Demo(options: options, interruption: interruption, output: output)
       result = try demo.run()
     } catch is DemoInterrupted {
-      Console.error("penstock: interrupted; brokers, agent and directories are gone")
+      Console.error("penstock: interrupted; brokers, agent, hub and directories are gone")
       throw ArgumentParser.ExitCode(130)
     } catch {
       throw GatewayCore.ExitCode.unavailable.failure("\(error)")
@@ -75,7 +84,7 @@ struct DemoCommand: ParsableCommand {
     Console.line(result.report.table(allowedRedelivery: result.allowedRedelivery))
     Console.line(
       result.isClean
-        ? "\nEvery acknowledged message arrived, once, in order."
+        ? "\nEvery acknowledged message arrived and was applied, once, in order."
         : "\nA promise was broken: see above. Run again with --keep to look at logs and journal.")
   }
 }

@@ -59,6 +59,20 @@ extension DeliveryAudit {
   }
 }
 
+extension HubReport {
+  fileprivate static var sound: HubReport {
+    var report = HubReport()
+    report.journalIsSound = true
+    report.journalLast = 10
+    report.offset = 10
+    report.stateIsEqual = true
+    report.caseSteps = ["requested", "scheduled", "stopping", "stopped", "done"]
+    report.publishedSteps = report.caseSteps
+    report.stopsObeyed = 1
+    return report
+  }
+}
+
 @Suite("the delivery audit")
 struct DeliveryAuditTests {
   @Test("a complete delivery in order is clean")
@@ -92,6 +106,56 @@ struct DeliveryAuditTests {
     audit.send(records[2], acknowledge: false)
     audit.deliver([records[0], records[2]], first: 1)
     #expect(audit.report().isClean(allowedRedelivery: 0))
+  }
+
+  @Test("an event store must hold what was acknowledged, once, and as it was sent")
+  func store() {
+    func audit(applying indices: [Int], payload: String? = nil) -> DeliveryAudit {
+      var audit = DeliveryAudit.allSent()
+      audit.deliver(records, first: 1)
+      audit.beginStore()
+      for index in indices {
+        let text = payload ?? records[index].payload
+        audit.applied(topic: records[index].topic, id: records[index].id, payload: Array(text.utf8))
+      }
+      return audit
+    }
+    func faults(_ audit: DeliveryAudit) -> [String: UInt64] {
+      var report = audit.report()
+      report.hub = .sound
+      return Dictionary(
+        uniqueKeysWithValues: report.faults.filter { $0.count > 0 }.map { ($0.name, $0.count) })
+    }
+    #expect(faults(audit(applying: [0, 1, 2, 3])) == [:])
+    #expect(faults(audit(applying: [0, 1, 3])) == ["not applied": 1])
+    #expect(faults(audit(applying: [0, 1, 2, 3, 1])) == ["applied twice": 1])
+    #expect(faults(audit(applying: [0, 1, 2, 3], payload: "x")) == ["corrupt": 4])
+    var foreign = audit(applying: [0, 1, 2, 3])
+    foreign.applied(topic: "pumps/A/metrics", id: "A-9", payload: nil)
+    #expect(faults(foreign) == ["invented": 1])
+    foreign.applied(topic: "pumps/A/metrics", id: "A-1", payload: nil)
+    #expect(faults(foreign) == ["invented": 1, "applied twice": 1])
+  }
+
+  @Test("what a hub's report says of journal, offset, state and case must hold")
+  func hubReport() {
+    func faults(_ change: (inout HubReport) -> Void) -> [String] {
+      var report = HubReport.sound
+      change(&report)
+      return report.faults.filter { $0.count > 0 }.map(\.name)
+    }
+    #expect(faults { _ in } == [])
+    #expect(faults { $0.journalIsSound = false } == ["journal not sound"])
+    #expect(faults { $0.offset = 8 } == ["sequences the hub lacks"])
+    #expect(faults { $0.gaps = 1 } == ["gaps at the hub"])
+    #expect(faults { $0.stateIsEqual = false } == ["state not equal to events"])
+    #expect(faults { $0.stopsObeyed = 0 } == ["case not carried through"])
+    #expect(faults { $0.publishedSteps.removeLast() } == ["case published otherwise"])
+    #expect(
+      faults {
+        $0.caseSteps.swapAt(0, 1)
+        $0.publishedSteps.swapAt(0, 1)
+      } == ["case not carried through"])
   }
 
   @Test("one message under two sequences is duplicated, not redelivered")

@@ -221,17 +221,18 @@ struct SystemdTests {
   private static let analyzeIsAvailable = (try? shell("command -v systemd-analyze").code) == 0
 
   @Test(
-    "the unit file is clean under systemd-analyze verify and its exposure is at most 1.5",
-    .enabled(if: analyzeIsAvailable, "systemd-analyze is missing (apt-get install systemd)"))
-  func unitFile() throws {
+    "a unit file is clean under systemd-analyze verify and its exposure is at most 1.5",
+    .enabled(if: analyzeIsAvailable, "systemd-analyze is missing (apt-get install systemd)"),
+    arguments: ["penstock.service", "penstock-hub.service"])
+  func unitFile(name: String) throws {
     let check = root + "/systemd/check-unit.sh"
-    let unit = root + "/systemd/penstock.service"
+    let unit = root + "/systemd/\(name)"
     let (code, output) = try shell("'\(check)' '\(unit)'")
     #expect(code == 0, "\(output)")
 
     // Negative controls: an unknown key, and an exposed service, are found.
     let directory = try TemporaryDirectory()
-    let broken = directory.path + "/penstock.service"
+    let broken = directory.path + "/\(name)"
     _ = try shell("sed 's/^Restart=always/Restrat=always/' '\(unit)' >'\(broken)'")
     #expect(try shell("'\(check)' '\(broken)'").code == 1)
     _ = try shell("sed '/^PrivateDevices=/d; /^CapabilityBoundingSet=/d' '\(unit)' >'\(broken)'")

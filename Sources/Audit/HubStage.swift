@@ -29,7 +29,10 @@ package struct HubStageOptions: Sendable, Hashable {
         severity: critical
         message: "{asset}: motor at {value} °C, more than {limit}"
         maintenance: true
-        threshold: {metric: temperature, above: \(temperatureLimit), clear: \(temperatureLimit - 10)}
+        threshold:
+          metric: temperature
+          above: \(temperatureLimit)
+          clear: \(temperatureLimit - 10)
 
     """
   }

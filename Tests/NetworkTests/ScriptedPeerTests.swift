@@ -234,8 +234,9 @@ struct ScriptedPeerTests {
   func takenOver() throws {
     var role = makeRole()
     role.farewell = 0x8e
-    let peer = try MQTTPeer(role)
     for version in [MQTTPacket.Version.v5, .v311] {
+      // One each: to a session that it knows a peer says farewell before the SUBSCRIBE.
+      let peer = try MQTTPeer(role)
       var client = try Client(port: peer.port, version: version)
       client.send(hello(version))
       client.send(.subscribe(id: 1, filters: ["#"]))

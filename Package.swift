@@ -219,7 +219,7 @@ let package = Package(
       "Hub",
       [
         "AlertRules", "Envelope", "GatewayConfiguration", "GatewayCore", "Maintenance", "Platform",
-        "PumpTelemetry", "TestSupport", grdb,
+        "PumpTelemetry", "TestSupport", grdb, logging,
       ]),
     // The hub, gateways and brokers as processes.
     .testTarget(

@@ -23,6 +23,10 @@ package struct HubSettings: Sendable, Hashable {
   package var publishesMetrics = false
   package var identityCount = 500_000
   package var snapshotEvery: Int? = 1_000_000
+  /// Nil: for good.
+  package var readingsKept: Duration?
+  /// Nil: nothing is kept of older readings.
+  package var downsampleInterval: Duration? = .seconds(3_600)
   package var outboxRowsMax = 1_000_000
   package var outboxInFlightMax = 500
   package var observability = ObservabilityOptions()
@@ -119,6 +123,14 @@ package struct HubSettings: Sendable, Hashable {
       events.read("remembered_ids", .integer(1_000...10_000_000), into: &identityCount)
       events.read(
         "snapshot_every", .integer(1_000...1_000_000_000), none: "none", into: &snapshotEvery)
+    }
+    top.section("retention") { section in
+      section.read(
+        "readings", .duration(.seconds(3_600) ... .seconds(3_650 * 86_400)), none: "none",
+        into: &readingsKept)
+      section.read(
+        "downsample", .duration(.seconds(60) ... .seconds(86_400)), none: "none",
+        into: &downsampleInterval)
     }
     top.section("outbox") { outbox in
       outbox.read("max_rows", .integer(1_000...100_000_000), into: &outboxRowsMax)

@@ -8,17 +8,20 @@ package final class HubControl: Sendable {
   private let rows = Atomic<Int>(0)
   package let consumerWakeUp: WakeUp
   package let relayWakeUp: WakeUp
+  package let retentionWakeUp: WakeUp
 
   package init() throws(SystemError) {
     consumerWakeUp = try WakeUp()
     relayWakeUp = try WakeUp()
+    retentionWakeUp = try WakeUp()
   }
 
-  /// Both threads end in order: what is committed is acknowledged, what has left is marked.
+  /// The threads end in order: what is committed is acknowledged, what has left is marked.
   package func stop() {
     stopping.store(true, ordering: .releasing)
     consumerWakeUp.signal()
     relayWakeUp.signal()
+    retentionWakeUp.signal()
   }
 
   package var isStopping: Bool { stopping.load(ordering: .acquiring) }

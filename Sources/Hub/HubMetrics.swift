@@ -24,6 +24,9 @@ package struct HubMetrics: Sendable {
   let published = Counter(label: "penstock_hub_published_total")
   let relayConnected = Gauge(label: "penstock_hub_relay_connected")
 
+  let retiredReadings = Counter(label: "penstock_hub_retired_readings_total")
+  let baseline = Gauge(label: "penstock_hub_baseline_position")
+
   package init() {}
 
   func add(_ counts: EngineCounts, letters: [HubDeadLetter]) {

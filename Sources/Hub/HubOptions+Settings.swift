@@ -18,5 +18,7 @@ extension HubOptions {
     relay.inFlightMax = settings.outboxInFlightMax
     staleAfter = settings.staleAfter
     snapshotEvery = settings.snapshotEvery
+    retention.readings = settings.readingsKept
+    retention.downsample = settings.downsampleInterval
   }
 }

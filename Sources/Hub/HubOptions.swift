@@ -15,6 +15,8 @@ package struct HubOptions: Sendable, Hashable {
   /// Events between two snapshots of the state; nil makes none.
   package var snapshotEvery: Int? = 1_000_000
 
+  package var retention = RetentionOptions()
+
   package init(hubID: String, connection: ConnectionOptions) {
     rules = HubRules(hubID: hubID)
     self.connection = connection

@@ -5,8 +5,8 @@ import Platform
 import ServiceLifecycle
 import UnixSignals
 
-/// The whole hub: consumer, relay, pages. Runs until SIGTERM or SIGINT; neither a broker nor a full
-/// disk ends it.
+/// The whole hub: consumer, relay, retention, pages. Runs until SIGTERM or SIGINT; neither a broker
+/// nor a full disk ends it.
 package struct HubService: Sendable {
   private let options: HubOptions
   private let listen: ListenAddress?
@@ -76,7 +76,7 @@ package struct HubService: Sendable {
   }
 }
 
-/// The two threads of a hub, for as long as both run.
+/// The threads of a hub, for as long as all of them run.
 struct HubThreads: Service {
   let options: HubOptions
   let store: SQLiteStore
@@ -105,6 +105,14 @@ struct HubThreads: Service {
             var loop = RelayLoop(
               options: options, store: store, control: control, status: status,
               metrics: metrics, logger: logger, sabotage: sabotage)
+            loop.run()
+          }
+        }
+        group.addTask {
+          try await Platform.Thread.run(name: "hub-retention") {
+            var loop = RetentionLoop(
+              options: options.retention, store: store, control: control, metrics: metrics,
+              logger: logger)
             loop.run()
           }
         }

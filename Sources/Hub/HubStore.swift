@@ -94,6 +94,18 @@ package struct Snapshot: Sendable, Hashable {
   }
 }
 
+/// How far readings have gone.
+package struct RetentionMarks: Sendable, Hashable {
+  /// Position of the state that a rebuild begins with; 0: the first event.
+  package var baseline: UInt64 = 0
+  /// Readings through it are gone; at most `baseline`.
+  package var retired: UInt64 = 0
+  /// Of the newest event, which never goes.
+  package var last: UInt64 = 0
+
+  package init() {}
+}
+
 /// Where a hub keeps everything: the seam between SQLite and PostgreSQL. `HubStoreConformance` in
 /// the tests says what each must do.
 ///
@@ -123,6 +135,20 @@ package protocol HubStore: AnyObject, Sendable {
   func position(at time: WallTime) throws(HubStoreError) -> UInt64
   func gaps(limit: Int) throws(HubStoreError) -> [GapRow]
   func deadLetters(limit: Int) throws(HubStoreError) -> [HubDeadLetter]
+
+  // MARK: Retention
+
+  /// How far readings have gone.
+  func retention() throws(HubStoreError) -> RetentionMarks
+  /// Keeps a snapshot as what a rebuild begins with, in the place of the baseline before it.
+  func setBaseline(_ snapshot: Snapshot) throws(HubStoreError)
+  /// Removes readings and merges their summaries with what is kept, or does nothing. `.conflict`
+  /// when others have gone meanwhile, or beyond the baseline.
+  func retire(_ retirement: Retirement) throws(HubStoreError)
+  /// Of one asset that begin at or after `start`, by metric and time, at most `limit`.
+  func summaries(
+    of asset: String, from start: WallTime, limit: Int
+  ) throws(HubStoreError) -> [MetricSummary]
 
   // MARK: Snapshots and rebuilding
 

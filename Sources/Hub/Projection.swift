@@ -20,8 +20,8 @@ package enum Projection {
 
   /// The state at a position.
   /// - Parameters:
-  ///   - position: at most the last one.
-  ///   - usesSnapshots: begin at the newest snapshot at or before it.
+  ///   - position: at most the last one, at least the baseline's.
+  ///   - usesSnapshots: begin at the newest snapshot at or before it, not at the baseline.
   ///   - progress: hears of the position now and then.
   package static func book(
     at position: UInt64, of store: some HubStore, usesSnapshots: Bool = true,
@@ -34,7 +34,14 @@ package enum Projection {
         AssetBook.Rank(channel: inbox.key.channel, rank: inbox.rank), ofInbox: inbox.number)
     }
     var start: UInt64 = 0
-    if usesSnapshots, let snapshot = try store.snapshot(before: position) {
+    let baseline = try store.retention().baseline
+    guard position >= baseline else {
+      throw HubStoreError(
+        .unavailable, "readings before position \(baseline) are gone; the state is known from there"
+      )
+    }
+    // Without snapshots still from the baseline: before it the readings are gone.
+    if let snapshot = try store.snapshot(before: usesSnapshots ? position : baseline) {
       start = snapshot.position
       for asset in snapshot.assets { book.restore(asset) }
     }

@@ -67,6 +67,7 @@ struct JSONLine {
   }
 
   mutating func put(_ name: String, _ value: some BinaryInteger) { put(name, raw: "\(value)") }
+  mutating func put(_ name: String, _ value: Double) { put(name, raw: "\(value)") }
   mutating func put(_ name: String, _ value: Bool) { put(name, raw: "\(value)") }
 
   mutating func put(_ name: String, _ values: [String]) {

@@ -18,7 +18,8 @@ struct PenstockHub: AsyncParsableCommand {
     version: HubVersion.text,
     subcommands: [
       RunCommand.self, CheckConfigCommand.self, AssetsCommand.self, EventsCommand.self,
-      OffsetsCommand.self, GapsCommand.self, OutboxCommand.self, CasesCommand.self,
+      HistoryCommand.self, OffsetsCommand.self, GapsCommand.self, OutboxCommand.self,
+      CasesCommand.self,
       RebuildCommand.self, FollowCommand.self,
     ])
 

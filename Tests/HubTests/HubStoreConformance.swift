@@ -47,6 +47,10 @@ struct HubStoreConformance<Store: HubStore> {
       Check(testDescription: "a time leads to the position that was reached by then") {
         try $0.moments()
       },
+      Check(testDescription: "readings that go are in their summaries, once, and nothing else goes")
+      {
+        try $0.retirement()
+      },
     ]
   }
 
@@ -221,6 +225,54 @@ struct HubStoreConformance<Store: HubStore> {
     #expect(try stage.store.snapshot(before: 1) == nil)
     #expect(try stage.store.snapshot(before: 2) == first)
     #expect(try stage.store.snapshot(before: .max)?.position == 3)
+  }
+
+  private func retirement() throws {
+    var stage = try stage("retirement")
+    try stage.take(
+      batches.received(
+        1,
+        [
+          .asset("ND01", "\"type\":\"esp\""), .reading("ND01", 1), .reading("ND01", 5),
+          .reading("ND02", 9), .reading("ND01", 3), .reading("ND01", 7),
+        ]))
+    let store = stage.store
+    #expect(try store.retention().last == 6)
+    func retire(_ after: UInt64, _ through: UInt64) throws {
+      var query = EventQuery(after: after, through: through)
+      query.types = [.metricRecorded]
+      let readings = try store.events(query, limit: 99)
+      try store.retire(
+        Retirement(after: after, through: through, readings: readings, width: .seconds(60)))
+    }
+    // Nothing goes beyond the baseline.
+    #expect(throws: HubStoreError.self) { try retire(0, 3) }
+    try store.setBaseline(Snapshot(position: 5, time: Batches.time, assets: []))
+    try retire(0, 3)
+    // A second time is an error, and changes nothing.
+    #expect(throws: HubStoreError.self) { try retire(0, 3) }
+    try retire(3, 5)
+    #expect(throws: HubStoreError.self) { try retire(5, 6) }
+    #expect(try stage.events().map(\.position) == [1, 6])
+    var query = EventQuery()
+    query.asset = "ND01"
+    #expect(try stage.events(query).map(\.position) == [1, 6], "over the gap in its stream")
+    let start = WallTime(nanoseconds: 0)
+    let summaries = try store.summaries(of: "ND01", from: start, limit: 9)
+    #expect(summaries.map(\.metric) == ["current", "rotation"])
+    let rotation = try #require(summaries.last)
+    #expect(rotation.count == 3 && rotation.minimum == 1 && rotation.maximum == 5)
+    #expect(rotation.sum == 9 && rotation.mean == 3 && rotation.last == 3)
+    #expect(rotation.width == .seconds(60) && rotation.start.nanoseconds % 60_000_000_000 == 0)
+    #expect(try store.summaries(of: "ND02", from: start, limit: 1).map(\.count) == [1])
+    #expect(try store.summaries(of: "ND01", from: WallTime(nanoseconds: .max), limit: 9).isEmpty)
+    let marks = try store.retention()
+    #expect(marks.baseline == 5 && marks.retired == 5 && marks.last == 6)
+    // The baseline outlives any number of snapshots.
+    for position in 6...20 as ClosedRange<UInt64> {
+      try store.save(Snapshot(position: position, time: Batches.time, assets: []))
+    }
+    #expect(try store.snapshot(before: 5)?.position == 5)
   }
 
   private func moments() throws {

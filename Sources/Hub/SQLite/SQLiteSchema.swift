@@ -9,6 +9,7 @@ enum SQLiteSchema {
   static var migrator: DatabaseMigrator {
     var migrator = DatabaseMigrator()
     migrator.registerMigration("1") { try $0.execute(sql: first) }
+    migrator.registerMigration("2") { try $0.execute(sql: retention) }
     return migrator
   }
 
@@ -132,5 +133,26 @@ enum SQLiteSchema {
       time INTEGER NOT NULL,
       assets BLOB NOT NULL
     ) STRICT;
+    """
+
+  /// `baseline`: position of the snapshot that a rebuild begins with, and that is never dropped;
+  /// `retired`: readings through it are gone.
+  private static let retention = """
+    INSERT INTO counters VALUES ('baseline', 0), ('retired', 0);
+
+    -- What is left of readings that are gone; start and width in nanoseconds.
+    CREATE TABLE summaries (
+      asset INTEGER NOT NULL,
+      metric TEXT NOT NULL,
+      start INTEGER NOT NULL,
+      width INTEGER NOT NULL,
+      count INTEGER NOT NULL,
+      minimum REAL NOT NULL,
+      maximum REAL NOT NULL,
+      sum REAL NOT NULL,
+      last REAL NOT NULL,
+      last_time INTEGER NOT NULL,
+      PRIMARY KEY (asset, metric, start, width)
+    ) STRICT, WITHOUT ROWID;
     """
 }

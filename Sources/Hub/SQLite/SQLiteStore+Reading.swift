@@ -115,15 +115,22 @@ extension SQLiteStore {
   package func events(_ query: EventQuery, limit: Int) throws(HubStoreError) -> [HubEvent] {
     try read { db in
       var sql = "SELECT e.*, a.id FROM events e JOIN assets a ON a.number = e.asset WHERE "
-      // Along the stream, backwards from its newest event.
+      // Along the stream, backwards from its newest event; where readings are gone it breaks, and
+      // what else there is of the asset is few.
       if let asset = query.asset {
         sql = """
           WITH RECURSIVE stream (position) AS (
             SELECT position FROM assets WHERE id = :asset
             UNION ALL
             SELECT e.previous FROM events e JOIN stream s ON e.position = s.position
-              WHERE e.previous > :after)
-          SELECT e.*, a.id FROM stream s JOIN events e ON e.position = s.position
+              WHERE e.previous > :after),
+          all_of_it (position) AS (
+            SELECT position FROM stream
+            UNION
+            SELECT e.position FROM events e JOIN assets a ON a.number = e.asset
+              WHERE e.type <> 10 AND a.id = :asset
+                AND e.position <= (SELECT value FROM counters WHERE name = 'retired'))
+          SELECT e.*, a.id FROM all_of_it s JOIN events e ON e.position = s.position
             JOIN assets a ON a.number = e.asset WHERE a.id = :asset AND\u{20}
           """
         _ = asset
@@ -218,6 +225,7 @@ extension SQLiteStore {
         sql: """
           DELETE FROM snapshots WHERE position NOT IN
             (SELECT position FROM snapshots ORDER BY position DESC LIMIT ?)
+            AND position <> (SELECT value FROM counters WHERE name = 'baseline')
           """, arguments: [Self.snapshotsMax])
     }
   }

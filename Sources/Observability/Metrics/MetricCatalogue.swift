@@ -291,6 +291,12 @@ package enum MetricCatalogue {
     gauge(
       "penstock_hub_relay_connected", [],
       "1 while the outbox is being published."),
+    counter(
+      "penstock_hub_retired_readings_total", [],
+      "Readings summed up and removed, by age."),
+    gauge(
+      "penstock_hub_baseline_position", [],
+      "Position of the state that a rebuild begins with: readings before it may be gone."),
   ]
 
   private static let itself = [

@@ -35,6 +35,7 @@ let unixSignals: Target.Dependency = .product(
   name: "UnixSignals", package: "swift-service-lifecycle")
 // The hub's alone: it brings Foundation, which the agent must not link.
 let grdb: Target.Dependency = .product(name: "GRDB", package: "GRDB.swift")
+let grdbSQLite: Target.Dependency = .product(name: "GRDBSQLite", package: "GRDB.swift")
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
 let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
@@ -153,7 +154,7 @@ let package = Package(
       dependencies: [
         "GatewayCore", "Platform", "JSONScanning", "Envelope", "Mosquitto", "PumpTelemetry",
         "AlertRules", "Maintenance", "Deduplication", "GatewayConfiguration", "Observability", grdb,
-        logging, metrics, lifecycle, unixSignals,
+        grdbSQLite, logging, metrics, lifecycle, unixSignals,
       ], swiftSettings: settings + sabotage),
     .executableTarget(
       name: "penstock-hub",
@@ -297,7 +298,7 @@ if Context.environment["PENSTOCK_BENCHMARKS"] != nil {
       dependencies: [
         "Audit", "Deduplication", "Envelope", "Filtering", "GatewayCore", "Hub", "Ingest",
         "Mosquitto", "Platform", "PumpTelemetry", "RingJournal", logging, metrics,
-        .product(name: "GRDBSQLite", package: "GRDB.swift"),
+        grdbSQLite,
       ],
       path: "Sources/Benchmarks/PenstockBenchmarks", swiftSettings: settings),
   ]

@@ -49,7 +49,7 @@ struct EnvelopeParser {
   private mutating func envelope(
     _ text: Span<UInt8>, _ compression: Compression
   ) throws -> Envelope {
-    var members = Members("gateway", "route", "journal", "epoch", "first", "last")
+    var members = Members(envelopeMembers)
     var (gateway, site, route) = ("", String?.none, "")
     var journal: JournalID?
     var previous: PreviousJournal?
@@ -62,29 +62,27 @@ struct EnvelopeParser {
 
     try reader.beginObject(in: text)
     while let name = try reader.nextName(in: text) {
-      let member = string(name, text)
-      try members.enter(member, at: name.token.lowerBound)
-      switch member {
-      case "gateway": gateway = try readString(text)
-      case "site": site = try readString(text)
-      case "route": route = try readString(text)
-      case "journal": journal = JournalID(try readString(text))
-      case "previous": previous = try readPrevious(text)
-      case "replay": isReplay = try readBoolean(text, "replay")
-      case "backlog": isBacklog = try readBoolean(text, "backlog")
-      case "epoch": epoch = Epoch(try readString(text))
-      case "first": first = try readSequence(text)
-      case "last": last = try readSequence(text)
-      case "events":
+      switch try enter(name, &members, text) {
+      case .gateway: gateway = try readString(text)
+      case .site: site = try readString(text)
+      case .route: route = try readString(text)
+      case .journal: journal = JournalID(try readString(text))
+      case .previous: previous = try readPrevious(text)
+      case .replay: isReplay = try readBoolean(text, "replay")
+      case .backlog: isBacklog = try readBoolean(text, "backlog")
+      case .epoch: epoch = Epoch(try readString(text))
+      case .first: first = try readSequence(text)
+      case .last: last = try readSequence(text)
+      case .events:
         try reader.beginArray(in: text)
         while try reader.nextElement(in: text) { events.append(try readEvent(text)) }
-      case "gaps":
+      case .gaps:
         try reader.beginArray(in: text)
         while try reader.nextElement(in: text) { gaps.append(try readGap(text)) }
-      case "elided":
+      case .elided:
         try reader.beginArray(in: text)
         while try reader.nextElement(in: text) { elided.append(try readRange(text).range) }
-      default: _ = try reader.readValue(in: text)
+      case nil: _ = try reader.readValue(in: text)
       }
     }
     try members.requireAll(at: reader.position)
@@ -110,17 +108,15 @@ struct EnvelopeParser {
 
   private mutating func readPrevious(_ text: Span<UInt8>) throws -> PreviousJournal {
     let start = reader.position
-    var members = Members("journal", "last")
+    var members = Members(previousMembers)
     var journal: JournalID?
     var last: UInt64 = 0
     try reader.beginObject(in: text)
     while let name = try reader.nextName(in: text) {
-      let member = string(name, text)
-      try members.enter(member, at: name.token.lowerBound)
-      switch member {
-      case "journal": journal = JournalID(try readString(text))
-      case "last": last = try reader.readUInt64(in: text)
-      default: _ = try reader.readValue(in: text)
+      switch try enter(name, &members, text) {
+      case .journal: journal = JournalID(try readString(text))
+      case .last: last = try reader.readUInt64(in: text)
+      case nil: _ = try reader.readValue(in: text)
       }
     }
     try members.requireAll(at: start)
@@ -144,21 +140,19 @@ struct EnvelopeParser {
     _ text: Span<UInt8>
   ) throws -> (range: SequenceRange, reason: String?, topic: String?) {
     let start = reader.position
-    var members = Members("first", "last")
+    var members = Members(rangeMembers)
     var (first, last) = (Sequence.none, Sequence.none)
     var count: UInt64?
     var (reason, topic) = (String?.none, String?.none)
     try reader.beginObject(in: text)
     while let name = try reader.nextName(in: text) {
-      let member = string(name, text)
-      try members.enter(member, at: name.token.lowerBound)
-      switch member {
-      case "first": first = try readSequence(text)
-      case "last": last = try readSequence(text)
-      case "count": count = try reader.readUInt64(in: text)
-      case "reason": reason = try readString(text)
-      case "topic": topic = try readString(text)
-      default: _ = try reader.readValue(in: text)
+      switch try enter(name, &members, text) {
+      case .first: first = try readSequence(text)
+      case .last: last = try readSequence(text)
+      case .count: count = try reader.readUInt64(in: text)
+      case .reason: reason = try readString(text)
+      case .topic: topic = try readString(text)
+      case nil: _ = try reader.readValue(in: text)
       }
     }
     try members.requireAll(at: start)
@@ -172,7 +166,7 @@ struct EnvelopeParser {
 
   private mutating func readEvent(_ text: Span<UInt8>) throws -> Event {
     let start = reader.position
-    var members = Members("specversion", "id", "source", "type", "time", "sequence", "topic")
+    var members = Members(eventMembers)
     var event = Event(
       id: "", source: "", type: "", time: WallTime(nanoseconds: 0),
       clockSync: .synchronised, sequence: .none, topic: "",
@@ -180,36 +174,47 @@ struct EnvelopeParser {
       data: .none, attributes: [])
     try reader.beginObject(in: text)
     while let name = try reader.nextName(in: text) {
-      let member = string(name, text)
-      try members.enter(member, at: name.token.lowerBound)
-      switch member {
-      case "specversion":
+      switch try enter(name, &members, text) {
+      case .specversion:
         guard try readString(text) == "1.0" else {
           throw malformed("\"specversion\" is not \"1.0\"")
         }
-      case "id": event.id = try readString(text)
-      case "source": event.source = try readString(text)
-      case "type": event.type = try readString(text)
-      case "time": event.time = try readTime(text)
-      case "sequence": event.sequence = try readTextSequence(text)
-      case "topic": event.topic = try readString(text)
-      case "reason": event.reason = try readString(text)
-      case "retain": event.isRetained = try readString(text) == "true"
-      case "clocksync": event.clockSync = try readClockSync(text)
-      case "qos": event.qualityOfService = try readQualityOfService(text)
-      case "datacontenttype": event.contentType = try readString(text)
-      case "data":
+      case .id: event.id = try readString(text)
+      case .source: event.source = try readString(text)
+      case .type: event.type = try readString(text)
+      case .time: event.time = try readTime(text)
+      case .sequence: event.sequence = try readTextSequence(text)
+      case .topic: event.topic = try readString(text)
+      case .reason: event.reason = try readString(text)
+      case .retain: event.isRetained = try readString(text) == "true"
+      case .clocksync: event.clockSync = try readClockSync(text)
+      case .qos: event.qualityOfService = try readQualityOfService(text)
+      case .datacontenttype: event.contentType = try readString(text)
+      case .data:
         guard event.data == .none else { throw malformed("\"data\" comes twice") }
         let value = try reader.readValue(in: text)
         event.data = .json([UInt8](text.extracting(value.token)))
-      case "data_base64":
+      case .base64:
         guard event.data == .none else { throw malformed("\"data\" comes twice") }
         event.data = .bytes(try readBase64(text))
-      default: try readAttribute(member, into: &event, text)
+      case nil: try readAttribute(string(name, text), into: &event, text)
       }
     }
     try members.requireAll(at: start)
     return event
+  }
+
+  /// Which member this is, nil for one that is not known; the first of its name.
+  private mutating func enter<Name>(
+    _ name: JSONMatch, _ members: inout Members<Name>, _ text: Span<UInt8>
+  ) throws(EnvelopeError) -> Name? {
+    let offset = name.token.lowerBound
+    guard name.hasEscapes else {
+      return try members.enter(text.extracting(name.content), at: offset)
+    }
+    scratch.removeAll(keepingCapacity: true)
+    JSONString.appendUnescaped(text.extracting(name.content), to: &scratch)
+    return try members.enter(scratch.span, at: offset)
   }
 
   /// A scalar under a name that is not ours; CloudEvents has no others.
@@ -294,26 +299,6 @@ struct EnvelopeParser {
 
   private func malformed(_ detail: String, at offset: Int? = nil) -> EnvelopeError {
     EnvelopeError(.malformed, offset: offset ?? reader.position, detail: detail)
-  }
-}
-
-/// Which members of an object have come: each at most once, the required ones at least once.
-private struct Members {
-  private let required: [String]
-  private var seen: Set<String> = []
-
-  init(_ required: String...) { self.required = required }
-
-  mutating func enter(_ member: String, at offset: Int) throws(EnvelopeError) {
-    guard seen.insert(member).inserted else {
-      throw EnvelopeError(.malformed, offset: offset, detail: "\"\(member)\" comes twice")
-    }
-  }
-
-  func requireAll(at offset: Int) throws(EnvelopeError) {
-    for member in required where !seen.contains(member) {
-      throw EnvelopeError(.malformed, offset: offset, detail: "no member \"\(member)\"")
-    }
   }
 }
 

@@ -18,10 +18,9 @@ struct IdentityWindow: ~Copyable {
 
   /// Remembers what is new.
   mutating func admit(source: Int64, id: String, payload: [UInt8]) -> Answer {
-    var number: [UInt8] = []
-    number.append(decimal: UInt64(bitPattern: source))
+    let scope: [8 of UInt8] = .init { UInt8(truncatingIfNeeded: source >> ($0 * 8)) }
     let hash = hasher.hash(
-      scope: number.span, kind: .string, id: id.utf8.span, scratch: &scratch)
+      scope: scope.span, kind: .string, id: id.utf8.span, scratch: &scratch)
     let digest = hasher.digest(payload.span)
     switch window.check(hash, digest: digest) {
     case .new:

@@ -47,12 +47,12 @@ extension SQLiteStore {
     var numbers: [String: Int64] = [:]
     guard !assets.isEmpty else { return numbers }
     numbers.reserveCapacity(assets.count)
-    let update = try db.cachedStatement(
-      sql: """
-        UPDATE assets SET version = ?, position = ?, is_registered = ?, is_retired = ?, facts = ?,
-          readings = ?, reading_inbox = ?, reading_sequence = ?, reading_time = ?, alerts = ?,
-          maintenance = ? WHERE number = ? AND version = ?
-        """)
+    let update = try HotStatement(
+      """
+      UPDATE assets SET version = ?, position = ?, is_registered = ?, is_retired = ?, facts = ?,
+        readings = ?, reading_inbox = ?, reading_sequence = ?, reading_time = ?, alerts = ?,
+        maintenance = ? WHERE number = ? AND version = ?
+      """, db)
     for change in assets {
       let state = change.state
       numbers[state.id] = state.number
@@ -60,10 +60,26 @@ extension SQLiteStore {
         try insert(state, db)
         continue
       }
-      update.setUncheckedArguments(
-        StatementArguments(
-          columns(of: state) + [state.number, column(change.expectedVersion)]))
-      try update.execute()
+      update.bind(1, column(state.version))
+      update.bind(2, column(state.position))
+      update.bind(3, state.isRegistered ? 1 : 0)
+      update.bind(4, state.isRetired ? 1 : 0)
+      update.bind(5, copying: state.facts.span)
+      let readings = state.readingsJSON
+      update.bind(6, copying: readings.span)
+      update.bind(7, state.readingOrigin?.inbox)
+      update.bind(8, state.readingOrigin.map { column($0.sequence) })
+      update.bind(9, state.readingTime?.nanoseconds)
+      let alerts = state.alertsText
+      update.bind(10, copying: alerts.utf8.span)
+      if let maintenance = state.maintenance {
+        update.bind(11, copying: maintenance.utf8.span)
+      } else {
+        update.bindNull(11)
+      }
+      update.bind(12, state.number)
+      update.bind(13, column(change.expectedVersion))
+      try update.run()
       guard db.changesCount == 1 else {
         throw HubStoreError(
           .conflict, "asset \(state.id) is not at version \(change.expectedVersion)")
@@ -93,16 +109,19 @@ extension SQLiteStore {
     _ events: [HubEvent], numbers: [String: Int64], _ db: Database
   ) throws {
     guard !events.isEmpty else { return }
-    let insert = try db.cachedStatement(
-      sql: "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+    let insert = try HotStatement(
+      "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", db)
     for event in events {
-      insert.setUncheckedArguments([
-        column(event.position), numbers[event.asset], column(event.version),
-        column(event.previous), event.type.rawValue, event.time.nanoseconds,
-        event.origin?.inbox, event.origin.map { column($0.sequence) }, event.source,
-        event.messageID, column(event.payload),
-      ])
-      try insert.execute()
+      insert.bind(1, column(event.position))
+      insert.bind(2, numbers[event.asset])
+      insert.bind(3, column(event.version))
+      insert.bind(4, column(event.previous))
+      insert.bind(5, Int64(event.type.rawValue))
+      insert.bind(6, event.time.nanoseconds)
+      insert.bind(7, event.origin?.inbox)
+      insert.bind(8, event.origin.map { column($0.sequence) })
+      insert.bind(9, event.source)
+      try insert.run(text: (10, event.messageID.utf8.span), (11, event.payload.span))
     }
   }
 

@@ -26,20 +26,22 @@ let eventMembers = MemberTable<EventMember>(
 
 /// The names of an object's members, as bytes. At most 32.
 struct MemberTable<Name: CaseIterable & RawRepresentable<String> & Sendable>: Sendable {
-  fileprivate let names: [(bytes: [UInt8], name: Name)]
+  /// All names one behind the other: an array of arrays would be retained at each look.
+  fileprivate let text: [UInt8]
+  fileprivate let ends: [Int]
+  fileprivate let names: [Name]
   fileprivate let required: UInt32
 
   init(required: [Name]) {
     let wanted = Set(required.map(\.rawValue))
-    var names: [(bytes: [UInt8], name: Name)] = []
-    var bits: UInt32 = 0
+    var (text, ends, bits) = ([UInt8](), [Int](), UInt32(0))
     for name in Name.allCases {
-      if wanted.contains(name.rawValue) { bits |= 1 << names.count }
-      names.append((Array(name.rawValue.utf8), name))
+      if wanted.contains(name.rawValue) { bits |= 1 << ends.count }
+      text.append(contentsOf: name.rawValue.utf8)
+      ends.append(text.count)
     }
-    precondition(names.count <= 32, "a bit for each")
-    self.names = names
-    self.required = bits
+    precondition(ends.count <= 32, "a bit for each")
+    (self.text, self.ends, names, self.required) = (text, ends, Array(Name.allCases), bits)
   }
 }
 
@@ -55,17 +57,28 @@ struct Members<Name: CaseIterable & RawRepresentable<String> & Sendable> {
 
   /// The member of this name; nil for one that is not in the table.
   mutating func enter(_ name: Span<UInt8>, at offset: Int) throws(EnvelopeError) -> Name? {
-    for step in table.names.indices {
-      var index = next + step
-      if index >= table.names.count { index -= table.names.count }
-      let (bytes, known) = table.names[index]
-      guard name.equals(bytes.span) else { continue }
-      guard seen & 1 << index == 0 else { throw twice(name, offset) }
-      seen |= 1 << index
-      next = index + 1 == table.names.count ? 0 : index + 1
-      return known
+    guard let index = place(of: name) else {
+      guard others.insert([UInt8](name)).inserted else { throw twice(name, offset) }
+      return nil
     }
-    guard others.insert([UInt8](name)).inserted else { throw twice(name, offset) }
+    guard seen & 1 << index == 0 else { throw twice(name, offset) }
+    seen |= 1 << index
+    next = index + 1 == table.ends.count ? 0 : index + 1
+    return table.names[index]
+  }
+
+  private func place(of name: Span<UInt8>) -> Int? {
+    let count = table.ends.count
+    let text = table.text.span
+    for step in 0..<count {
+      var index = next + step
+      if index >= count { index -= count }
+      let start = index == 0 ? 0 : table.ends[index - 1]
+      guard name.count == table.ends[index] - start,
+        name.equals(text.extracting(start..<table.ends[index]))
+      else { continue }
+      return index
+    }
     return nil
   }
 
@@ -77,7 +90,7 @@ struct Members<Name: CaseIterable & RawRepresentable<String> & Sendable> {
   func requireAll(at offset: Int) throws(EnvelopeError) {
     let absent = table.required & ~seen
     guard absent != 0 else { return }
-    let name = table.names[absent.trailingZeroBitCount].name.rawValue
+    let name = table.names[absent.trailingZeroBitCount].rawValue
     throw EnvelopeError(.malformed, offset: offset, detail: "no member \"\(name)\"")
   }
 }

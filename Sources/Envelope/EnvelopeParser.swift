@@ -176,7 +176,8 @@ struct EnvelopeParser {
     while let name = try reader.nextName(in: text) {
       switch try enter(name, &members, text) {
       case .specversion:
-        guard try readString(text) == "1.0" else {
+        let version = try reader.readString(in: text)
+        guard text.extracting(version.content).reads("1.0") else {
           throw malformed("\"specversion\" is not \"1.0\"")
         }
       case .id: event.id = try readString(text)
@@ -248,10 +249,24 @@ struct EnvelopeParser {
   }
 
   private mutating func readTextSequence(_ text: Span<UInt8>) throws -> Sequence {
-    guard let value = UInt64(try readString(text)) else {
+    let token = try reader.readString(in: text)
+    guard let value = decimal(text.extracting(token.content)) else {
       throw malformed("\"sequence\" is not a decimal number")
     }
     return try sequence(value)
+  }
+
+  private func decimal(_ digits: Span<UInt8>) -> UInt64? {
+    guard !digits.isEmpty else { return nil }
+    var value: UInt64 = 0
+    for index in digits.indices {
+      let digit = digits[index] &- UInt8(ascii: "0")
+      let (shifted, isLost) = value.multipliedReportingOverflow(by: 10)
+      let (sum, isCarried) = shifted.addingReportingOverflow(UInt64(digit))
+      guard digit < 10, !isLost, !isCarried else { return nil }
+      value = sum
+    }
+    return value
   }
 
   /// The two ends of the range are never sequences, so that counting can neither wrap nor trap.

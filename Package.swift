@@ -73,6 +73,7 @@ let package = Package(
     .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
     .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
+    .systemLibrary(name: "CPostgres", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
     .systemLibrary(name: "CLinux"),
     .target(
       name: "CChecksum",
@@ -147,8 +148,9 @@ let package = Package(
     .target(
       name: "Hub",
       dependencies: [
-        "GatewayCore", "Platform", "JSONScanning", "Envelope", "Mosquitto", "PumpTelemetry",
-        "Deduplication", "GatewayConfiguration", "Observability", grdb, logging, metrics, lifecycle,
+        "CPostgres", "GatewayCore", "Platform", "JSONScanning", "Envelope", "Mosquitto",
+        "PumpTelemetry", "Deduplication", "GatewayConfiguration", "Observability", grdb, logging,
+        metrics, lifecycle,
         unixSignals,
       ], swiftSettings: settings + sabotage),
     .executableTarget(

@@ -74,6 +74,7 @@ let package = Package(
     .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
     .systemLibrary(name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
+    .systemLibrary(name: "CPostgres", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
     .systemLibrary(name: "CLinux"),
     .target(
       name: "CChecksum",
@@ -152,7 +153,8 @@ let package = Package(
     .target(
       name: "Hub",
       dependencies: [
-        "GatewayCore", "Platform", "JSONScanning", "Envelope", "Mosquitto", "PumpTelemetry",
+        "CPostgres", "GatewayCore", "Platform", "JSONScanning", "Envelope", "Mosquitto",
+        "PumpTelemetry",
         "AlertRules", "Maintenance", "Deduplication", "GatewayConfiguration", "Observability", grdb,
         grdbSQLite, logging, metrics, lifecycle, unixSignals,
       ], swiftSettings: settings + sabotage),

@@ -21,6 +21,7 @@ need libyaml-dev
 need libzstd-dev
 need libsodium-dev
 need libsqlite3-dev
+need libpq-dev
 need pkg-config pkg-config
 need make make
 need binutils strip
@@ -30,6 +31,7 @@ need mosquitto-clients mosquitto_sub
 need openssl openssl
 need zstd zstd
 need curl curl
+need postgresql
 need prometheus promtool
 need systemd systemd-analyze
 need strace strace
@@ -68,7 +70,7 @@ $as_root apt-get update -q
 $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
 
 # Installed by us just now, for its programs: it must not come up at the next boot either.
-for package in mosquitto prometheus nats-server; do
+for package in mosquitto prometheus nats-server postgresql; do
   case " $missing " in
   *" $package "*)
     if command -v systemctl >/dev/null 2>&1; then

@@ -9,8 +9,9 @@ import Platform
 /// What `hub.yaml` says. Plain values: this module knows nothing of the hub itself.
 package struct HubSettings: Sendable, Hashable {
   package var hubID: String
-  /// Path of the SQLite file.
+  /// Path of the SQLite file, or the URL of a PostgreSQL database.
   package var database = "/var/lib/penstock-hub/hub.sqlite"
+  package var databasePasswordFile: String?
   package var connection: ConnectionOptions
   package var filters = ["penstock/v1/+/+"]
   package var sharedGroup: String?
@@ -29,6 +30,7 @@ package struct HubSettings: Sendable, Hashable {
   package var downsampleInterval: Duration? = .seconds(3_600)
   package var outboxRowsMax = 1_000_000
   package var outboxInFlightMax = 500
+  package var outboxReader = HubOutboxReader.relay
   package var observability = ObservabilityOptions()
   package var logging = LoggingOptions()
 
@@ -94,7 +96,7 @@ package struct HubSettings: Sendable, Hashable {
     top.requiredSection("hub", accepted: "a section with id: the hub's name") { hub in
       let id = hub.required("id", .identifier(byteCountMax: Self.hubIDByteCountMax))
       self.hubID = id ?? ""
-      hub.read("database", .path("a file for the database"), into: &database)
+      readDatabase(&hub, surroundings)
     }
     let name = hubID
     top.requiredSection("broker", accepted: "a section with the url of the central broker") {
@@ -135,11 +137,43 @@ package struct HubSettings: Sendable, Hashable {
     top.section("outbox") { outbox in
       outbox.read("max_rows", .integer(1_000...100_000_000), into: &outboxRowsMax)
       outbox.read("max_in_flight", .integer(1...10_000), into: &outboxInFlightMax)
+      outbox.read("reader", .choice, into: &outboxReader)
+      if outboxReader == .logReader, !PostgresURL.recognises(database) {
+        outbox.findings.error(
+          at: outbox.keyPath("reader"),
+          "only PostgreSQL has a log that can be read, and hub.database is a file; "
+            + "accepted: relay, or a hub.database that begins with postgres://")
+      }
     }
     top.section("observability") { observability.read(&$0) }
     top.section("logging") { section in
       section.read("level", .choice, into: &logging.level)
       section.read("format", .choice, into: &logging.format)
+    }
+  }
+
+  private mutating func readDatabase(
+    _ hub: inout SectionReader, _ surroundings: Surroundings
+  ) {
+    hub.read("database", .database, into: &database)
+    databasePasswordFile = hub.value(
+      "database_password_file", .path("a file with the password of the database"))
+    let url = try? PostgresURL(database)
+    if let file = databasePasswordFile {
+      let place = hub.keyPath("database_password_file")
+      if let problem = surroundings.problemOfSecretFile(file) {
+        hub.findings.error(at: place, problem)
+      }
+      if url == nil {
+        hub.findings.error(
+          at: place, "has no effect: hub.database is a file; remove it, or name a PostgreSQL")
+      }
+    }
+    if let url, url.isUnchecked {
+      hub.findings.warning(
+        at: hub.keyPath("database"),
+        "sslmode=\(url.tlsMode ?? "") does not look at who the server is: anybody on the way can "
+          + "read and change everything; verify-full, the default here, does")
     }
   }
 

@@ -5,7 +5,7 @@ package import GatewayCore
 
 /// Why a text is not a value of its kind. Never contains the text itself: it may be a secret.
 package struct Rejection: Error {
-  let reason: String
+  package let reason: String
   /// The text may hold a secret even as written: it is not shown.
   let hidesText: Bool
 

@@ -13,6 +13,7 @@ package struct HubMetrics: Sendable {
   let conflicts = Counter(label: "penstock_hub_conflicts_total")
   let commits = Counter(label: "penstock_hub_commits_total")
   let commitFailures = Counter(label: "penstock_hub_commit_failures_total")
+  let overtaken = Counter(label: "penstock_hub_overtaken_total")
   let commitDuration = Recorder(label: "penstock_hub_commit_seconds", aggregate: true)
   let connected = Gauge(label: "penstock_hub_connected")
   let position = Gauge(label: "penstock_hub_position")
@@ -21,6 +22,7 @@ package struct HubMetrics: Sendable {
   let waiting = Gauge(label: "penstock_hub_waiting_events")
   let outboxRows = Gauge(label: "penstock_hub_outbox_rows")
   let outboxLag = Gauge(label: "penstock_hub_outbox_lag_seconds")
+  let logLag = Gauge(label: "penstock_hub_log_lag_bytes")
   let published = Counter(label: "penstock_hub_published_total")
   let relayConnected = Gauge(label: "penstock_hub_relay_connected")
 

@@ -5,6 +5,7 @@ extension HubOptions {
   package init(_ settings: HubSettings) {
     self.init(hubID: settings.hubID, connection: settings.connection)
     database = settings.database
+    databasePasswordFile = settings.databasePasswordFile
     rules.topicPrefix = settings.topicPrefix
     rules.contiguityWait = settings.contiguityWait
     rules.publishesMetrics = settings.publishesMetrics
@@ -16,6 +17,7 @@ extension HubOptions {
     consumer.groupByteCountMax = settings.groupByteCountMax
     relay.rowsMax = settings.outboxRowsMax
     relay.inFlightMax = settings.outboxInFlightMax
+    relay.readsLog = settings.outboxReader == .logReader
     staleAfter = settings.staleAfter
     snapshotEvery = settings.snapshotEvery
     retention.readings = settings.readingsKept

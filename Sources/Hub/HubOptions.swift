@@ -4,8 +4,9 @@ package import Mosquitto
 /// What a hub is told. Defaults are those of `hub.yaml`.
 package struct HubOptions: Sendable, Hashable {
   package var rules: HubRules
-  /// Path of the SQLite file.
+  /// Path of the SQLite file, or the URL of a PostgreSQL database.
   package var database = "/var/lib/penstock-hub/hub.sqlite"
+  package var databasePasswordFile: String?
   /// Of both connections; each appends its own part to the client id.
   package var connection: ConnectionOptions
   package var consumer = ConsumerOptions()
@@ -53,6 +54,8 @@ package struct RelayOptions: Sendable, Hashable {
   package var markInterval: Duration = .milliseconds(200)
   /// Rows after which they are marked whatever the time.
   package var markRowsMax = 1_000
+  /// Whether messages are found by the log of the database and not by its table.
+  package var readsLog = false
 
   package init() {}
 }

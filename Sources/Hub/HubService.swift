@@ -43,14 +43,13 @@ package struct HubService: Sendable {
         "A PROMISE IS BROKEN ON PURPOSE: this process is a negative control of the tests",
         metadata: ["sabotage": "\(sabotage.rawValue)"])
     }
-    let store = try SQLiteStore(path: options.database)
+    let store = try HubDatabase(options.database, passwordFile: options.databasePasswordFile)
+      .open(.write)
     let control = try HubControl()
     let notifier = SystemdNotifier()
     let board = StatusBoard(
       version: version, stallLimit: notifier.watchdogPeriod ?? .seconds(60))
-    let work = HubThreads(
-      options: options, store: store, control: control, status: board, logger: logger,
-      sabotage: sabotage, makePolicies: makePolicies)
+    let work = threads(store, control, board, sabotage)
     var services: [any Service] = [
       WatchdogFeeder(board: board, notifier: notifier, logger: logger)
     ]
@@ -74,12 +73,21 @@ package struct HubService: Sendable {
     store.close()
     logger.notice("penstock-hub stopped")
   }
+
+  /// For whichever store it is.
+  private func threads(
+    _ store: some HubStore, _ control: HubControl, _ board: StatusBoard, _ sabotage: HubSabotage
+  ) -> any Service {
+    HubThreads(
+      options: options, store: store, control: control, status: board, logger: logger,
+      sabotage: sabotage, makePolicies: makePolicies)
+  }
 }
 
 /// The threads of a hub, for as long as all of them run.
-struct HubThreads: Service {
+struct HubThreads<Store: HubStore>: Service {
   let options: HubOptions
-  let store: SQLiteStore
+  let store: Store
   let control: HubControl
   let status: StatusBoard
   let logger: Logger
@@ -88,8 +96,8 @@ struct HubThreads: Service {
 
   func run() async throws {
     let metrics = HubMetrics()
-    status.report(ConsumerLoop<SQLiteStore>.stage, StageState(.starting))
-    status.report(RelayLoop<SQLiteStore>.stage, StageState(.starting))
+    status.report(ConsumerLoop<Store>.stage, StageState(.starting))
+    status.report(RelayLoop<Store>.stage, StageState(.starting))
     try await withGracefulShutdownHandler {
       try await withThrowingTaskGroup(of: Void.self) { group in
         group.addTask {

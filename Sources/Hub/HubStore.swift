@@ -13,6 +13,8 @@ package struct HubStoreError: Error, Sendable, Hashable, CustomStringConvertible
     case foreign
     /// Another process has it.
     case busy
+    /// Its log cannot be read.
+    case log
   }
 
   package let code: Code
@@ -31,6 +33,7 @@ package struct HubStoreError: Error, Sendable, Hashable, CustomStringConvertible
       case .corrupt: "the database is damaged"
       case .foreign: "this is not a database that this hub can use"
       case .busy: "the database is in use by another hub"
+      case .log: "the log of the database cannot be read"
       }
     return "\(what) (\(detail))"
   }
@@ -115,10 +118,22 @@ package protocol HubStore: AnyObject, Sendable {
   func load() throws(HubStoreError) -> HubState
 
   /// Makes all of it durable (power loss included) or nothing. `.conflict` when the last position
-  /// or the version of an asset is not the expected one.
+  /// or the version of an asset is not the expected one, or when another hub has written since the
+  /// last `load` or `commit` of this one.
   func commit(_ changes: HubChanges) throws(HubStoreError)
 
+  /// After a conflict: other hubs wait with their commits until `endTurn`, so that what is loaded
+  /// and decided now is not overtaken again. Bounded by the patience of those who wait.
+  func takeTurn() throws(HubStoreError)
+  func endTurn()
+
   // MARK: Outbox
+
+  /// Of several hubs one publishes: false for all others, until that one is gone.
+  func claimOutbox() throws(HubStoreError) -> Bool
+  /// Where messages that are to leave are found.
+  /// - Parameter readsLog: by the log of the database, for a store that has one that can be read.
+  func outboxSource(readsLog: Bool) -> any OutboxSource
 
   /// The oldest rows beyond `number`, ascending.
   func outbox(after number: UInt64, limit: Int) throws(HubStoreError) -> [OutboxRow]
@@ -157,6 +172,17 @@ package protocol HubStore: AnyObject, Sendable {
   func snapshot(before position: UInt64) throws(HubStoreError) -> Snapshot?
   /// Puts states in the place of all that are there, if the last position is still `position`.
   func replaceAssets(_ assets: [AssetState], at position: UInt64) throws(HubStoreError)
+
+  /// Nothing is asked of it any more.
+  func close()
+}
+
+// What a store does that keeps other writers out altogether.
+extension HubStore {
+  package func takeTurn() throws(HubStoreError) {}
+  package func endTurn() {}
+  package func claimOutbox() throws(HubStoreError) -> Bool { true }
+  package func outboxSource(readsLog: Bool) -> any OutboxSource { TableSource(self) }
 }
 
 extension HubStore {

@@ -114,6 +114,8 @@ package enum Failpoint: String, Sendable, CaseIterable {
   case relayBeforeMark = "relay-before-mark"
   /// They are marked.
   case relayAfterMark = "relay-after-mark"
+  /// With the log reader: the slot's position is told, the table still has the messages.
+  case logAfterConfirm = "log-after-confirm"
 
   #if PENSTOCK_SABOTAGE
     /// The environment variable that chooses points.

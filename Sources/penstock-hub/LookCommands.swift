@@ -321,7 +321,7 @@ struct RebuildCommand: ParsableCommand {
 
   func run() throws {
     // Also to compare: a hub that goes on writing would be compared with itself of another moment.
-    let store = try arguments.open(.write)
+    let store = try arguments.open(.exclusive)
     let start = Clock.monotonic()
     let progress: (UInt64) -> Void = { position in
       if Console.isErrorTerminal { Console.errorText("\rat position \(position)") }

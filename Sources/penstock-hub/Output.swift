@@ -101,7 +101,8 @@ struct JSONLine {
 /// Which database a command looks into.
 struct DatabaseArguments: ParsableArguments {
   @Option(name: [.short, .long], help: "The hub's configuration file.") var config: String?
-  @Option(help: "The database itself, instead of --config.") var database: String?
+  @Option(help: "The database itself, a file or postgres://…, instead of --config.")
+  var database: String?
   @Flag(help: "One JSON object a line.") var json = false
 
   func validate() throws {
@@ -110,9 +111,11 @@ struct DatabaseArguments: ParsableArguments {
     }
   }
 
-  func open(_ access: SQLiteStore.Access = .read) throws -> SQLiteStore {
-    if let database { return try SQLiteStore(path: database, access: access) }
-    return try SQLiteStore(path: try load(config ?? "").settings.database, access: access)
+  func open(_ access: HubDatabase.Access = .read) throws -> any HubStore {
+    if let database { return try HubDatabase(database).open(access) }
+    let settings = try load(config ?? "").settings
+    return try HubDatabase(settings.database, passwordFile: settings.databasePasswordFile)
+      .open(access)
   }
 
   var staleAfter: Duration {

@@ -54,7 +54,7 @@ extension GatewayCore.ExitCode {
 extension HubStoreError {
   var exitCode: GatewayCore.ExitCode {
     switch code {
-    case .conflict, .unavailable, .corrupt: .disk
+    case .conflict, .unavailable, .corrupt, .log: .disk
     case .busy: .busy
     case .foreign: .configuration
     }

@@ -47,3 +47,58 @@ import Testing
     }
   }
 }
+
+@Suite("hub database") struct HubDatabaseTests {
+  private func diagnostics(_ hub: String, _ rest: String = "") -> [String] {
+    let text = "hub: {id: hub-1, \(hub)}\nbroker: {url: mqtt://127.0.0.1:1883}\n\(rest)\n"
+    do throws(ConfigurationError) {
+      return try HubSettings.parse(Array(text.utf8).span, file: "hub.yaml").warnings
+        .map(\.description)
+    } catch {
+      return error.diagnostics.map(\.description)
+    }
+  }
+
+  @Test(
+    "a URL of PostgreSQL is taken",
+    arguments: [
+      "postgres://db.example.com/penstock",
+      "postgresql://u@db.example.com:5433/p?sslmode=verify-ca",
+      "postgres://u@%2Frun%2Fpostgresql/p?sslmode=disable", "postgres://u@a,b:1/p",
+      "postgres:///p", "postgres://u@[::1]:5432/p?sslmode=disable",
+      "postgres://u@127.0.0.1/p?passfile=/etc/penstock/pgpass",
+    ])
+  func accepted(url: String) { #expect(diagnostics("database: \"\(url)\"") == []) }
+
+  @Test(
+    "a secret in it is refused, and not repeated",
+    arguments: [
+      "postgres://u:s3cret@db/p", "postgres://u@db/p?password=s3cret",
+      "postgres://u@db/p?a=b&sslpassword=s3cret", "postgres://s3cret:@db/p",
+    ])
+  func secrets(url: String) {
+    let found = diagnostics("database: \"\(url)\"")
+    #expect(found.count == 1)
+    #expect(found.first?.hasPrefix("hub.yaml:1:28: hub.database: ") == true)
+    #expect(found.first?.contains("carries a password") == true)
+    #expect(found.first?.contains("s3cret") == false)
+  }
+
+  @Test("what only one of the two databases has is refused for the other")
+  func pairs() {
+    let log = diagnostics("database: /var/lib/hub.sqlite", "outbox: {reader: log-reader}")
+    #expect(log.count == 1)
+    #expect(log.first?.hasPrefix("hub.yaml:3:18: outbox.reader: only PostgreSQL") == true)
+    #expect(diagnostics("database: \"postgres:///p\"", "outbox: {reader: log-reader}") == [])
+    let file = diagnostics("database_password_file: /nowhere/file")
+    #expect(file.count == 2)
+    #expect(file.allSatisfy { $0.contains("hub.database_password_file: ") })
+  }
+
+  @Test("a server elsewhere whose identity is not looked at is warned of")
+  func unchecked() {
+    let found = diagnostics("database: \"postgres://u@db.example.com/p?sslmode=require\"")
+    #expect(found.count == 1)
+    #expect(found.first?.contains("sslmode=require") == true)
+  }
+}

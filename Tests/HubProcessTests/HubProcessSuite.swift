@@ -1,6 +1,6 @@
 // Goal: what gateways send is in the hub's database once each, whatever dies on the way. Method:
 // the real programs and a real Mosquitto; SIGKILL at random and at every named point; negative
-// controls that break one promise each. Cannot show: power cuts, PostgreSQL.
+// controls that break one promise each. Cannot show: power cuts; PostgreSQL has a suite of its own.
 
 import Audit
 import Envelope

@@ -70,7 +70,7 @@ struct HubStoreConformance<Store: HubStore> {
         batches.received(3, [.reading("ND02", 1), .gap(2, .ringFull), .elided(1)]))
       hash = stage.engine.book.hash
       events = try stage.events()
-      (stage.store as? SQLiteStore)?.close()
+      stage.store.close()
     }
     let again = try stage("reopening")
     #expect(try again.events() == events)

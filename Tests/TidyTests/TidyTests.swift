@@ -105,7 +105,7 @@ private func isComment(_ line: Substring) -> Bool {
     let owners = [
       "CMosquitto": ["Mosquitto"], "CMosquittoGuard": ["Mosquitto"],
       "COpenSSL": ["Mosquitto"], "CYAML": ["GatewayConfiguration"], "CZstd": ["Envelope"],
-      "CSodium": ["Deduplication"], "CChecksum": ["RingJournal"],
+      "CSodium": ["Deduplication"], "CChecksum": ["RingJournal"], "CPostgres": ["Hub"],
       "CLinux": ["Platform", "RingJournal"],
     ]
     for file in sources {
@@ -128,6 +128,7 @@ private func isComment(_ line: Substring) -> Bool {
       "Sources/Observability/Logs/", "Sources/Observability/Systemd/",
       "Sources/Hub/SQLite/HotStatement.swift", "Sources/AllocationCounting/", "Sources/Benchmarks/",
       "Sources/JSONScanning/Words.swift",
+      "Sources/Hub/Postgres/PostgresConnection",
     ]
     for file in sources
     where !wholeModules.contains(file.module) && !allowed.contains(where: file.path.hasPrefix) {

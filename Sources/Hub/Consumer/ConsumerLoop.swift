@@ -41,9 +41,12 @@ package struct ConsumerLoop<Store: HubStore>: ~Copyable {
   private let logger: Logger
   private let sabotage: HubSabotage
   private let makePolicies: MakePolicies
+  private var policies: [any HubPolicy] = []
   private let handler: BatchHandler
   private var reader: BatchReader
   private var backoff = Backoff()
+  /// A database comes back without a crowd that waits for it.
+  private var databaseBackoff = Backoff(minimum: .milliseconds(250), maximum: .seconds(5))
   private var attempt = 0
   private var liveSince: MonotonicTime?
   private var lastTick = MonotonicTime(nanoseconds: 0)
@@ -69,22 +72,28 @@ package struct ConsumerLoop<Store: HubStore>: ~Copyable {
 
   /// Runs until the control says stop. Neither a broker nor a database that is away ends it.
   package mutating func run() {
-    let policies = makePolicies()
+    policies = makePolicies()
     while !control.isStopping {
       do {
-        var engine = try HubEngine(
-          rules: options.rules, store: store, policies: policies, clock: Clock.monotonic(),
-          ignoresInbox: sabotage == .noInbox)
+        var engine = try makeEngine()
         let backlog = try store.outboxBacklog()
         control.setOutboxRows(backlog.count)
         try serveAll(&engine)
       } catch {
         metrics.connected.record(0)
         metrics.commitFailures.increment()
-        wait(after: "\(error)", "the database failed; batches stay with the broker, trying again")
+        wait(
+          databaseBackoff.next(), after: "\(error)",
+          "the database failed; batches stay with the broker, trying again")
       }
     }
     status.report(Self.stage, StageState(.stopped))
+  }
+
+  private func makeEngine() throws -> HubEngine {
+    try HubEngine(
+      rules: options.rules, store: store, policies: policies, clock: Clock.monotonic(),
+      ignoresInbox: sabotage == .noInbox)
   }
 
   /// One connection after another, as long as the engine is what the store has: a connection ends
@@ -95,16 +104,20 @@ package struct ConsumerLoop<Store: HubStore>: ~Copyable {
         try connectAndServe(&engine)
       } catch let error as MosquittoError {
         metrics.connected.record(0)
-        wait(after: "\(error)", "central broker lost or unavailable, trying again")
+        if let liveSince, Clock.monotonic().since(liveSince) >= Self.stableAfter {
+          backoff.succeeded()
+        }
+        liveSince = nil
+        wait(
+          backoff.next(), after: "\(error)", "central broker lost or unavailable, trying again")
       }
       metrics.connected.record(0)
     }
   }
 
-  private mutating func wait(after reason: String, _ message: Logger.Message) {
-    if let liveSince, Clock.monotonic().since(liveSince) >= Self.stableAfter { backoff.succeeded() }
-    liveSince = nil
-    let pause = backoff.next()
+  private mutating func wait(
+    _ pause: Duration, after reason: String, _ message: Logger.Message
+  ) {
     let metadata: Logger.Metadata = ["reason": "\(reason)", "retry.seconds": "\(pause.seconds)"]
     if lastReported != reason {
       logger.warning(message, metadata: metadata)
@@ -276,8 +289,17 @@ package struct ConsumerLoop<Store: HubStore>: ~Copyable {
         _ = Poll.wait(socket: nil, wakeUp: try WakeUp(), timeout: .milliseconds(300))
       }
     #endif
-    let changes = engine.decide(received, now: now, clock: clock)
-    if !changes.isEmpty { try commit(changes) }
+    var changes = engine.decide(received, now: now, clock: clock)
+    if !changes.isEmpty, try !commit(changes) {
+      // Another hub was faster: the same is decided once more, on what that one has left.
+      try store.takeTurn()
+      defer { store.endTurn() }
+      engine = try makeEngine()
+      changes = engine.decide(received, now: now, clock: clock)
+      if !changes.isEmpty, try !commit(changes) {
+        throw HubStoreError(.conflict, "overtaken twice")
+      }
+    }
     if client.heldAcknowledgements > 0 {
       try client.releaseAcknowledgements(committed: client.heldAcknowledgements)
       Failpoint.hubAfterRelease.reach()
@@ -293,11 +315,20 @@ package struct ConsumerLoop<Store: HubStore>: ~Copyable {
     try keepSnapshot(engine, now: now)
   }
 
-  private mutating func commit(_ changes: HubChanges) throws {
+  /// - Returns: false when another hub has written what the changes were not decided on.
+  private mutating func commit(_ changes: HubChanges) throws -> Bool {
     let start = Clock.monotonic()
-    try store.commit(changes)
+    do throws(HubStoreError) {
+      try store.commit(changes)
+    } catch {
+      guard error.code == .conflict else { throw error }
+      metrics.overtaken.increment()
+      return false
+    }
+    databaseBackoff.succeeded()
     metrics.commits.increment()
     metrics.commitDuration.record(Clock.monotonic().since(start).seconds)
+    return true
   }
 
   private func publish(

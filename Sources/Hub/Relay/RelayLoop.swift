@@ -4,7 +4,8 @@ package import Logging
 import Mosquitto
 import Platform
 
-/// Outbox → broker, on one thread of its own, over a connection of its own.
+/// Outbox → broker, on one thread of its own, over a connection of its own. Where messages come
+/// from, the table or the log, is the source's matter.
 ///
 /// ## Invariants
 /// 1. A row is forgotten only after the PUBACK of it and of all before it.
@@ -17,10 +18,10 @@ package struct RelayLoop<Store: HubStore>: ~Copyable {
   private static var stableAfter: Duration { .seconds(10) }
   /// A PUBACK that takes longer ends the connection.
   private static var answerTimeout: Duration { .seconds(30) }
-  private static var pageRows: Int { 1_000 }
 
   private let options: HubOptions
   private let store: Store
+  private let source: any OutboxSource
   private let control: HubControl
   private let status: any StatusReporting
   private let metrics: HubMetrics
@@ -28,16 +29,14 @@ package struct RelayLoop<Store: HubStore>: ~Copyable {
   private let sabotage: HubSabotage
   private let handler = RelayHandler()
   private var backoff = Backoff()
+  /// A database comes back without a crowd that waits for it.
+  private var databaseBackoff = Backoff(minimum: .milliseconds(250), maximum: .seconds(5))
   private var attempt = 0
   private var liveSince: MonotonicTime?
   private var lastReported = ""
   private var lastLag = MonotonicTime(nanoseconds: 0)
-  /// Read and not sent.
-  private var page: ArraySlice<OutboxRow> = []
   /// Sent, in order, and whether the PUBACK came.
   private var window: [Sent] = []
-  /// Of the last row read.
-  private var readThrough: UInt64 = 0
   /// Of the last row that has left with all before it; not forgotten yet.
   private var leftThrough: UInt64?
   private var leftCount = 0
@@ -56,6 +55,7 @@ package struct RelayLoop<Store: HubStore>: ~Copyable {
   ) {
     self.options = options
     self.store = store
+    source = store.outboxSource(readsLog: options.relay.readsLog)
     self.control = control
     self.status = status
     self.metrics = metrics
@@ -68,8 +68,13 @@ package struct RelayLoop<Store: HubStore>: ~Copyable {
     while !control.isStopping {
       do {
         try connectAndServe()
+      } catch let error as HubStoreError {
+        wait(databaseBackoff.next(), after: "\(error)")
       } catch {
-        wait(after: "\(error)")
+        if let liveSince, Clock.monotonic().since(liveSince) >= Self.stableAfter {
+          backoff.succeeded()
+        }
+        wait(backoff.next(), after: "\(error)")
       }
       metrics.relayConnected.record(0)
     }
@@ -77,10 +82,8 @@ package struct RelayLoop<Store: HubStore>: ~Copyable {
     status.report(Self.stage, StageState(.stopped))
   }
 
-  private mutating func wait(after reason: String) {
-    if let liveSince, Clock.monotonic().since(liveSince) >= Self.stableAfter { backoff.succeeded() }
+  private mutating func wait(_ pause: Duration, after reason: String) {
     liveSince = nil
-    let pause = backoff.next()
     if lastReported != reason {
       logger.warning(
         "the outbox cannot be emptied, trying again",
@@ -90,10 +93,26 @@ package struct RelayLoop<Store: HubStore>: ~Copyable {
     status.report(Self.stage, StageState(.reconnecting, reason))
     let until = Clock.monotonic() + pause
     while !control.isStopping, Clock.monotonic() < until {
-      let rest = min(Self.idleTurn, until.since(Clock.monotonic()))
-      if Poll.wait(socket: nil, wakeUp: control.relayWakeUp, timeout: rest).wokenUp {
-        control.relayWakeUp.clear()
-      }
+      idle(for: min(Self.idleTurn, until.since(Clock.monotonic())))
+    }
+  }
+
+  private func idle(for duration: Duration) {
+    status.progress(Self.stage)
+    try? source.tick()
+    if Poll.wait(socket: nil, wakeUp: control.relayWakeUp, timeout: duration).wokenUp {
+      control.relayWakeUp.clear()
+    }
+  }
+
+  /// Another hub publishes; this one looks now and then whether it still does.
+  private mutating func standBy() throws {
+    lastReported = ""
+    status.report(Self.stage, StageState(.connected, "another hub publishes the outbox"))
+    logger.info("another hub publishes the outbox; standing by")
+    while !control.isStopping, try !source.begin() {
+      reportLag(Clock.monotonic())
+      idle(for: Self.idleTurn)
     }
   }
 
@@ -101,8 +120,9 @@ package struct RelayLoop<Store: HubStore>: ~Copyable {
     // What had left is forgotten first; what had not is read again.
     try mark()
     window = []
-    page = []
-    readThrough = 0
+    if try !source.begin() { try standBy() }
+    databaseBackoff.succeeded()
+    guard !control.isStopping else { return }
     var connection = options.connection
     connection.clientID += "-out"
     connection.cleanStart = true
@@ -121,20 +141,25 @@ package struct RelayLoop<Store: HubStore>: ~Copyable {
     var lastMisc = Clock.monotonic()
     while !control.isStopping {
       let now = Clock.monotonic()
+      var windowMax = 0
       if let acknowledgement = handler.acknowledgement {
         becomeLive()
-        try publish(
-          &client, windowMax: min(options.relay.inFlightMax, Int(acknowledgement.receiveMaximum)))
+        windowMax = min(options.relay.inFlightMax, Int(acknowledgement.receiveMaximum))
+        try publish(&client, windowMax: windowMax)
       }
       guard let socket = client.socket else { throw client.gone() }
       var timeout = Self.idleTurn
       if leftThrough != nil { timeout = min(timeout, options.relay.markInterval) }
-      let ready = Poll.wait(
-        socket: socket, forWriting: client.wantsWrite, wakeUp: control.relayWakeUp,
-        timeout: timeout)
-      if ready.wokenUp { control.relayWakeUp.clear() }
-      if ready.socketReadable { _ = try client.readUntilDry(limit: 1_000) }
-      if ready.socketWritable, client.wantsWrite { try client.flush() }
+      var interests = [Poll.Interest(socket, forWriting: client.wantsWrite)]
+      // A source that has more than the window takes waits, too.
+      if let news = source.socket, window.count < windowMax { interests.append(.init(news)) }
+      if Poll.wait(&interests, wakeUp: control.relayWakeUp, timeout: timeout) {
+        control.relayWakeUp.clear()
+      }
+      if interests[0].isReady {
+        _ = try client.readUntilDry(limit: 1_000)
+        if client.socket != nil, client.wantsWrite { try client.flush() }
+      }
       try takeAnswers()
       try markIfDue()
       reportLag(now)
@@ -145,6 +170,7 @@ package struct RelayLoop<Store: HubStore>: ~Copyable {
       if now.since(lastMisc) >= .seconds(1) {
         lastMisc = now
         try client.misc()
+        try source.tick()
         status.progress(Self.stage)
       }
     }
@@ -165,18 +191,13 @@ package struct RelayLoop<Store: HubStore>: ~Copyable {
     _ client: inout MosquittoClient<RelayHandler>, windowMax: Int
   ) throws {
     while window.count < windowMax {
-      if page.isEmpty {
-        page = try store.outbox(after: readThrough, limit: Self.pageRows)[...]
-        guard let last = page.last else { break }
-        readThrough = last.number
-      }
-      guard let row = page.popFirst() else { break }
+      guard let row = try source.next() else { break }
       var properties: [UInt8] = []
       if let expiry = row.expiry {
         MQTTPropertyWriter.append(.messageExpiryInterval, number: expiry, to: &properties)
       }
       #if PENSTOCK_SABOTAGE
-        if sabotage == .markBeforePublish { try store.removeOutbox(through: row.number) }
+        if sabotage == .markBeforePublish { try source.forget(through: row.number) }
       #endif
       let mid = try client.publish(
         topic: row.topic, payload: row.payload.span,
@@ -223,7 +244,7 @@ package struct RelayLoop<Store: HubStore>: ~Copyable {
   private mutating func mark() throws {
     guard let through = leftThrough else { return }
     Failpoint.relayBeforeMark.reach()
-    try store.removeOutbox(through: through)
+    try source.forget(through: through)
     Failpoint.relayAfterMark.reach()
     control.removedFromOutbox(leftCount)
     leftThrough = nil
@@ -238,6 +259,7 @@ package struct RelayLoop<Store: HubStore>: ~Copyable {
     metrics.outboxRows.record(backlog.count)
     let age = backlog.oldest.map { Double(Clock.wall().nanoseconds - $0.nanoseconds) / 1e9 } ?? 0
     metrics.outboxLag.record(max(0, age))
+    if let bytes = try? source.logLag() { metrics.logLag.record(bytes) }
   }
 }
 

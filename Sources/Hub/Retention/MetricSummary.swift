@@ -35,15 +35,15 @@ package struct MetricSummary: Sendable, Hashable {
   /// As it stands in a database.
   package init(
     asset: String, metric: String, start: WallTime, width: Duration, count: UInt64,
-    range: ClosedRange<Double>, sum: Double, last: Double, lastTime: WallTime
+    minimum: Double, maximum: Double, sum: Double, last: Double, lastTime: WallTime
   ) {
     self.asset = asset
     self.metric = metric
     self.start = start
     self.width = width
     self.count = count
-    minimum = range.lowerBound
-    maximum = range.upperBound
+    self.minimum = minimum
+    self.maximum = maximum
     self.sum = sum
     self.last = last
     self.lastTime = lastTime

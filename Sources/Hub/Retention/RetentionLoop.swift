@@ -54,6 +54,9 @@ package struct RetentionLoop<Store: HubStore>: ~Copyable {
       do {
         try pass(now: Clock.wall(), isSynchronised: Clock.isSynchronised())
         lastReported = ""
+      } catch let error as HubStoreError where error.code == .conflict {
+        // Another hub of this database is at it.
+        logger.debug("old readings are removed by another hub")
       } catch {
         let reason = "\(error)"
         if reason != lastReported {

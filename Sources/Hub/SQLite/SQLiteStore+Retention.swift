@@ -95,7 +95,7 @@ extension SQLiteStore {
         MetricSummary(
           asset: asset, metric: row["metric"], start: row.time("start"),
           width: .nanoseconds(row["width"] as Int64), count: row.unsigned("count"),
-          range: (row["minimum"] as Double)...(row["maximum"] as Double), sum: row["sum"],
+          minimum: row["minimum"], maximum: row["maximum"], sum: row["sum"],
           last: row["last"], lastTime: row.time("last_time"))
       }
     }

@@ -261,6 +261,9 @@ package enum MetricCatalogue {
     counter(
       "penstock_hub_commit_failures_total", [],
       "Transactions that failed: nothing of them was acknowledged."),
+    counter(
+      "penstock_hub_overtaken_total", [],
+      "Transactions that another hub on the same database was faster than: decided anew."),
     histogram(
       "penstock_hub_commit_seconds", [],
       "Duration of one transaction, its sync included.", diskBuckets),
@@ -285,6 +288,9 @@ package enum MetricCatalogue {
     gauge(
       "penstock_hub_outbox_lag_seconds", [],
       "Age of the oldest message in the outbox; 0 when it is empty."),
+    gauge(
+      "penstock_hub_log_lag_bytes", [],
+      "Bytes of the database's log that it keeps for the log reader; 0 without one."),
     counter(
       "penstock_hub_published_total", [],
       "Messages of the outbox that the broker has acknowledged."),

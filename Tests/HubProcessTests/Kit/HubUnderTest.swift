@@ -14,19 +14,24 @@ final class HubUnderTest {
 
   private let directory: TemporaryDirectory
   let pagePort: UInt16
+  /// A file of its own, or the URL that was given.
+  let database: String
   private var process: ChildProcess?
 
   var path: String { directory.path }
-  var database: String { directory.path + "/hub.sqlite" }
   var configuration: String { directory.path + "/hub.yaml" }
 
-  init(centralPort: UInt16, lines: [String] = []) throws {
+  /// - Parameter name: tells several hubs on one database apart at the broker.
+  init(
+    centralPort: UInt16, database: String? = nil, name: String = "hub-1", lines: [String] = []
+  ) throws {
     directory = try TemporaryDirectory(prefix: "penstock-hub-under-test")
     pagePort = try Loopback.freePort()
+    self.database = database ?? directory.path + "/hub.sqlite"
     let text =
       ([
-        "hub: {id: hub-1, database: \"\(directory.path)/hub.sqlite\"}",
-        "broker: {url: \"mqtt://127.0.0.1:\(centralPort)\"}",
+        "hub: {id: hub-1, database: \"\(self.database)\"}",
+        "broker: {url: \"mqtt://127.0.0.1:\(centralPort)\", client_id: penstock-hub-\(name)}",
         "observability: {listen: \"127.0.0.1:\(pagePort)\"}",
       ] + lines).joined(separator: "\n") + "\n"
     try File.replace(directory.path + "/hub.yaml", with: Array(text.utf8))
@@ -125,10 +130,10 @@ final class HubUnderTest {
   }
 
   /// What is in the database, beside the hub.
-  func store() throws -> SQLiteStore { try SQLiteStore(path: database, access: .read) }
+  func store() throws -> any HubStore { try HubDatabase(database).open(.read) }
 
   func events() throws -> [HubEvent] {
-    guard (try? FileStatus(path: database)) != nil, let store = try? store() else { return [] }
+    guard let store = try? store() else { return [] }
     var events: [HubEvent] = []
     try store.forEachEvent(EventQuery()) { events.append($0) }
     return events

@@ -37,7 +37,8 @@ enum FailpointScenario: Hashable {
         .ingestAfterRelease, .upstreamAfterPublish, .upstreamBeforeCursor, .upstreamAfterCursor:
         .load
       case .hubBeforeCommit, .hubMidTransaction, .hubAfterCommit, .hubAfterRelease,
-        .hubAfterAcceptance, .relayAfterPublish, .relayBeforeMark, .relayAfterMark:
+        .hubAfterAcceptance, .relayAfterPublish, .relayBeforeMark, .relayAfterMark,
+        .logAfterConfirm:
         .hub
       }
   }

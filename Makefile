@@ -74,6 +74,7 @@ torture: deps build ## every campaign in full, with its negative controls; root 
 	  $(SWIFT) test --skip-build --no-parallel \
 	  --filter 'CrashTests|Failpoint|StallTests|ClockTests|ScarcityTests|OpeningTests|RingFullTests'
 	PENSTOCK_MALFORMED_LIVES=100 $(SWIFT) test --skip-build --no-parallel --filter NetworkTests
+	PENSTOCK_HUB_KILLS=100 $(SWIFT) test --skip-build --no-parallel --filter HubProcessTests
 
 bench: deps ## measure the figures of the README as ratios in one run (about 15 minutes)
 	PENSTOCK_BENCHMARKS=1 $(SWIFT) build -c release --scratch-path .build/bench

@@ -174,7 +174,7 @@ package struct AuditStage: ~Copyable {
     }
   }
 
-  private var journalPath: String { agent.dataPath + "/telemetry.journal" }
+  package var journalPath: String { agent.dataPath + "/telemetry.journal" }
 
   /// The commands that pumps obeyed, each once.
   package var commandsObeyed: UInt64 { pumps.counts.commands }

@@ -54,7 +54,11 @@ package struct Demo: ~Copyable {
     }
     let bound = stage.agentOptions.redeliveryBound(
       interruptions: DemoPhase.interruptionCount)
-    return DemoResult(report: try stage.finish(), allowedRedelivery: bound)
+    let journal = stage.journalPath
+    let database = stage.hub?.databasePath
+    return DemoResult(
+      report: try stage.finish(), allowedRedelivery: bound, journalPath: journal,
+      databasePath: database)
   }
 
   private func duration(of phase: DemoPhase) -> Duration {
@@ -142,6 +146,9 @@ package struct DemoInterrupted: Error {}
 package struct DemoResult: Sendable, Hashable {
   package let report: AuditReport
   package let allowedRedelivery: UInt64
+  /// Of the gateway and of the hub; there only when directories are kept.
+  package let journalPath: String
+  package let databasePath: String?
 
   package var isClean: Bool {
     report.isClean(allowedRedelivery: allowedRedelivery)

@@ -92,6 +92,8 @@ package struct HubStage: ~Copyable {
     }
   }
 
+  package var databasePath: String { process.dataPath + "/hub.sqlite" }
+
   /// How far the last maintenance case of `asset` is; nil when there is none.
   package func casePhase(of asset: String) throws -> String? {
     try look("cases", "--all").lines.lazy.map { JSONMembers($0.span) }

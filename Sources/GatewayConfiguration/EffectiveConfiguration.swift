@@ -38,8 +38,15 @@ enum EffectiveConfiguration {
         routes.element { write(route, &$0) }
       }
     }
+    write(options.observability, options.logging, &writer)
+    return writer.text
+  }
+
+  static func write(
+    _ observability: ObservabilityOptions, _ logging: LoggingOptions, _ writer: inout YAMLWriter
+  ) {
     writer.section("observability") { section in
-      if let listen = options.observability.listen {
+      if let listen = observability.listen {
         section.line("listen", quoting: listen.description)
         section.line("allow_remote", !listen.isLoopback)
       } else {
@@ -47,13 +54,25 @@ enum EffectiveConfiguration {
       }
     }
     writer.section("logging") { section in
-      section.line("level", options.logging.level.rawValue)
-      section.line("format", options.logging.format.rawValue)
+      section.line("level", logging.level.rawValue)
+      section.line("format", logging.format.rawValue)
     }
-    return writer.text
   }
 
   private static func write(_ broker: BrokerOptions, _ section: inout YAMLWriter) {
+    writeConnection(broker, &section)
+    section.line(
+      "failback", broker.connection.failbackInterval.map(Quantity.text) ?? "none")
+    if let topic = broker.statusTopic {
+      section.line("status_topic", quoting: topic)
+    } else {
+      section.line("status_topic", "none")
+    }
+    if broker.link != LinkOptions() { section.section("link") { write(broker.link, &$0) } }
+  }
+
+  /// What a hub's file has of a broker, too.
+  static func writeConnection(_ broker: BrokerOptions, _ section: inout YAMLWriter) {
     let connection = broker.connection
     section.list("url", quoting: connection.endpoints.map(\.url))
     section.line("client_id", quoting: connection.clientID)
@@ -66,12 +85,6 @@ enum EffectiveConfiguration {
       section.line("protocol", "3.1.1")
     }
     section.line("keep_alive", Quantity.text(connection.keepAlive))
-    section.line("failback", connection.failbackInterval.map(Quantity.text) ?? "none")
-    if let topic = broker.statusTopic {
-      section.line("status_topic", quoting: topic)
-    } else {
-      section.line("status_topic", "none")
-    }
     if let username = connection.username { section.line("username", quoting: username) }
     switch connection.password {
     case .file(let path): section.line("password_file", quoting: path)
@@ -82,7 +95,6 @@ enum EffectiveConfiguration {
     case nil: break
     }
     section.line("insecure_plaintext", broker.insecurePlaintext)
-    if broker.link != LinkOptions() { section.section("link") { write(broker.link, &$0) } }
     if let tls = connection.tls, tls != TLSOptions() {
       section.section("tls") { section in
         if let file = tls.authorityFile { section.line("ca_file", quoting: file) }
@@ -287,7 +299,7 @@ extension EffectiveConfiguration {
 }
 
 /// Block-style YAML, two spaces a level.
-private struct YAMLWriter {
+struct YAMLWriter {
   private(set) var text = ""
   private var indentation = 0
   /// The next line begins a list element.

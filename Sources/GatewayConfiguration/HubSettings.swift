@@ -2,7 +2,7 @@
 // of them at once.
 
 package import GatewayCore
-package import Mosquitto
+import Mosquitto
 package import Observability
 import Platform
 
@@ -12,7 +12,7 @@ package struct HubSettings: Sendable, Hashable {
   /// Path of the SQLite file, or the URL of a PostgreSQL database.
   package var database = "/var/lib/penstock-hub/hub.sqlite"
   package var databasePasswordFile: String?
-  package var connection: ConnectionOptions
+  package var broker: BrokerOptions
   package var filters = ["penstock/v1/+/+"]
   package var sharedGroup: String?
   package var envelopeByteCountMax: ByteCount = .mebibytes(64)
@@ -83,8 +83,10 @@ package struct HubSettings: Sendable, Hashable {
 
   private init() {
     hubID = ""
-    connection = ConnectionOptions(
-      endpoints: [BrokerOptions.placeholder], clientID: "penstock-hub")
+    broker = BrokerOptions(
+      name: "central",
+      connection: ConnectionOptions(
+        endpoints: [BrokerOptions.placeholder], clientID: "penstock-hub"))
     // Beside a gateway on the same machine.
     observability.listen = ListenAddress(host: "127.0.0.1", port: 9465)
   }
@@ -108,7 +110,7 @@ package struct HubSettings: Sendable, Hashable {
       let broker = BrokerOptions(
         name: "central", gatewayID: "hub-\(name)", section: &section,
         surroundings: surroundings)
-      connection = broker.connection
+      self.broker = broker
     }
     top.section("consume") { readConsume(&$0) }
     top.section("assets") { assets in
@@ -191,7 +193,7 @@ package struct HubSettings: Sendable, Hashable {
     section.read(
       "bytes_per_commit", .byteCount(.kibibytes(64) ... .mebibytes(256)),
       into: &groupByteCountMax)
-    if sharedGroup != nil, connection.protocolVersion == .v311 {
+    if sharedGroup != nil, broker.connection.protocolVersion == .v311 {
       section.findings.warning(
         at: section.keyPath("shared_group"),
         "shared subscriptions are of MQTT 5; a broker may know them with 3.1.1, too, or not")

@@ -3,7 +3,7 @@ package import GatewayConfiguration
 extension HubOptions {
   /// What a file says, in this module's words.
   package init(_ settings: HubSettings) {
-    self.init(hubID: settings.hubID, connection: settings.connection)
+    self.init(hubID: settings.hubID, connection: settings.broker.connection)
     database = settings.database
     databasePasswordFile = settings.databasePasswordFile
     rules.topicPrefix = settings.topicPrefix

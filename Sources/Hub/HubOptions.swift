@@ -59,8 +59,3 @@ package struct RelayOptions: Sendable, Hashable {
 
   package init() {}
 }
-
-/// The version of this source tree; the agent's is the same.
-package enum HubVersion {
-  package static let text = "0.1.0"
-}

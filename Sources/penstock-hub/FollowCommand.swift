@@ -30,7 +30,7 @@ struct FollowCommand: ParsableCommand {
     let store = try FollowerStore(path: state)
     if show { return try show(store, hub: settings.hubID) }
     LogOptions(level: settings.logging.level.level, format: settings.logging.format).bootstrap()
-    var connection = settings.connection
+    var connection = settings.broker.connection
     connection.clientID = "penstock-\(name)"
     let control = try HubControl()
     try TerminationSignal.onFirst { control.stop() }

@@ -15,7 +15,7 @@ struct PenstockHub: AsyncParsableCommand {
       refusing (`run` never exits because of a broker) · 70 a bug of ours · 74 the database cannot \
       be read or written · 75 another hub has it · 78 configuration, or no database of a hub.
       """,
-    version: HubVersion.text,
+    version: Version.text,
     subcommands: [
       RunCommand.self, CheckConfigCommand.self, AssetsCommand.self, EventsCommand.self,
       HistoryCommand.self, OffsetsCommand.self, GapsCommand.self, OutboxCommand.self,

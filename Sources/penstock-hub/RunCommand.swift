@@ -23,7 +23,7 @@ struct RunCommand: AsyncParsableCommand {
   func run() async throws {
     let (settings, warnings, decisions) = try load(config)
     LogOptions(level: settings.logging.level.level, format: settings.logging.format).bootstrap()
-    let registry = MetricsRegistry(version: HubVersion.text)
+    let registry = MetricsRegistry(version: Version.text)
     MetricsSystem.bootstrap(registry)
     let logger = Logger(label: "penstock-hub")
     for warning in warnings {
@@ -31,7 +31,7 @@ struct RunCommand: AsyncParsableCommand {
     }
     try await HubService(
       options: HubOptions(settings), listen: settings.observability.listen,
-      version: HubVersion.text, registry: registry, logger: logger,
+      version: Version.text, registry: registry, logger: logger,
       makePolicies: { decisions.makePolicies(topicPrefix: settings.topicPrefix) }
     ).run()
   }
@@ -40,9 +40,10 @@ struct RunCommand: AsyncParsableCommand {
 struct CheckConfigCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "check-config",
-    abstract: "Check a configuration file.",
+    abstract: "Check a configuration file and print what is in force.",
     discussion: """
-      Warnings and errors go to standard error as file:line:column: key: what is wrong; accepted: \
+      Prints every value with its default filled in, alert rules by their names; secrets are \
+      masked. Warnings and errors go to standard error as file:line:column: key: what is wrong; accepted: \
       what would be right. Exits with 78 when there is an error.
 
       With --test the alert rules are run over recorded events, one a line: a pump's reading or a \
@@ -53,6 +54,8 @@ struct CheckConfigCommand: ParsableCommand {
 
   @Argument(help: "The configuration file.") var file: String
 
+  @Flag(name: .shortAndLong, help: "Print nothing when the file is right.") var quiet = false
+
   @Option(help: ArgumentHelp("Run the alert rules over recorded events.", valueName: "events"))
   var test: String?
 
@@ -60,9 +63,12 @@ struct CheckConfigCommand: ParsableCommand {
   private static let eventsByteCountMax = 1 << 30
 
   func run() throws {
-    let (_, warnings, decisions) = try load(file)
+    let (settings, warnings, decisions) = try load(file)
     for warning in warnings { Console.error("\(warning)") }
-    guard let test else { return }
+    guard let test else {
+      if !quiet { Console.text(settings.effectiveText + decisions.effectiveText) }
+      return
+    }
     let bytes: [UInt8]
     do throws(SystemError) {
       bytes = try File.readSmall(test, byteCountMax: Self.eventsByteCountMax)

@@ -75,6 +75,18 @@ struct DemoCommand: ParsableCommand {
     if !result.isClean { throw ArgumentParser.ExitCode.failure }
   }
 
+  private func showKept(_ result: DemoResult) {
+    Console.line("\nLook into what is kept:")
+    Console.line("  penstock journal stats \(result.journalPath)")
+    guard let database = result.databasePath else { return }
+    for command in [
+      "assets", "events --type alert.raised.v1", "cases --all", "offsets", "gaps",
+      "rebuild --check",
+    ] {
+      Console.line("  penstock-hub \(command) --database \(database)")
+    }
+  }
+
   private func show(_ result: DemoResult) {
     if json {
       Console.line(result.report.json(allowedRedelivery: result.allowedRedelivery))
@@ -86,6 +98,7 @@ struct DemoCommand: ParsableCommand {
       result.isClean
         ? "\nEvery acknowledged message arrived and was applied, once, in order."
         : "\nA promise was broken: see above. Run again with --keep to look at logs and journal.")
+    if keep { showKept(result) }
   }
 }
 

@@ -33,6 +33,36 @@ import Testing
     }
   }
 
+  @Test("the values in force read back to themselves, without the secrets in them")
+  func effective() throws {
+    let surroundings = Surroundings(
+      environment: { $0 == "SECRET" ? "hunter2" : nil }, problemOfSecretFile: { _ in nil },
+      problemOfFile: { _ in nil })
+    func parse(_ text: String) throws -> HubSettings {
+      try HubSettings.parse(
+        Array(text.utf8).span, file: "hub.yaml", surroundings: surroundings
+      ).settings
+    }
+    for text in [
+      sample,
+      """
+      hub: {id: h}
+      broker:
+        url: [mqtts://a.example.com, mqtts://b.example.com]
+        username: u
+        password: ${env:SECRET}
+      consume: {shared_group: g, subscribe: [a/+, b]}
+      retention: {readings: 30d, downsample: none}
+      events: {snapshot_every: none}
+      observability: {listen: none}
+      """,
+    ] {
+      let settings = try parse(text)
+      #expect(!settings.effectiveText.contains("hunter2"))
+      #expect(try parse(settings.effectiveText) == settings, "\(settings.effectiveText)")
+    }
+  }
+
   @Test("errors name line and column, all of them")
   func errors() {
     do throws(ConfigurationError) {

@@ -56,6 +56,22 @@ package struct HubDecisions: Sendable {
     }
   }
 
+  /// Limits in force as YAML, rules by name.
+  package var effectiveText: String {
+    let names = rules.rules.map { rule in
+      "#   \(rule.name), \(rule.severity.rawValue)\(rule.startsMaintenance ? ", maintenance" : "")\n"
+    }
+    return """
+      maintenance:
+        order_timeout: \(Quantity.text(maintenance.orderTimeout))
+        confirmation_timeout: \(Quantity.text(maintenance.confirmationTimeout))
+        command_life: \(Quantity.text(maintenance.commandLife))
+        attempts: \(maintenance.attemptsMax)
+      # alerts: \(rules.rules.count) rules
+      \(names.joined())
+      """
+  }
+
   /// Makes the policies; none without rules, but those that must clear what older rules raised.
   package func makePolicies(topicPrefix: String) -> [any HubPolicy] {
     [

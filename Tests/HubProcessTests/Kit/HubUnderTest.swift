@@ -92,7 +92,11 @@ final class HubUnderTest {
   }
 
   func failure(_ what: String) -> TestFailure {
-    TestFailure("\(what)\n--- the hub's log\n…\(log.suffix(3000))")
+    let log = log
+    // A crash tells its reason first, and all threads and registers behind it.
+    let crash = ["Fatal error", "Crash:"].compactMap { log.firstRange(of: $0)?.lowerBound }.min()
+    let text = crash.map { log[$0...].prefix(6000) } ?? log.suffix(3000)
+    return TestFailure("\(what)\n--- the hub's log\n…\(text)")
   }
 
   /// The sum over all series of `name` whose labels contain `label`; 0 when there is none.

@@ -43,8 +43,8 @@ struct CheckConfigCommand: ParsableCommand {
     abstract: "Check a configuration file and print what is in force.",
     discussion: """
       Prints every value with its default filled in, alert rules by their names; secrets are \
-      masked. Warnings and errors go to standard error as file:line:column: key: what is wrong; accepted: \
-      what would be right. Exits with 78 when there is an error.
+      masked. Warnings and errors go to standard error as file:line:column: key: what is wrong; \
+      accepted: what would be right. Exits with 78 when there is an error.
 
       With --test the alert rules are run over recorded events, one a line: a pump's reading or a \
       CloudEvent with it, as `penstock subscribe` prints them. Each alert that they would have \

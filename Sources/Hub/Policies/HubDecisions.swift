@@ -59,7 +59,8 @@ package struct HubDecisions: Sendable {
   /// Limits in force as YAML, rules by name.
   package var effectiveText: String {
     let names = rules.rules.map { rule in
-      "#   \(rule.name), \(rule.severity.rawValue)\(rule.startsMaintenance ? ", maintenance" : "")\n"
+      "#   \(rule.name), \(rule.severity.rawValue)"
+        + (rule.startsMaintenance ? ", maintenance\n" : "\n")
     }
     return """
       maintenance:

@@ -5,13 +5,16 @@
 import Envelope
 import GatewayConfiguration
 import GatewayCore
+import Glibc
 import Platform
 import TestSupport
 import Testing
 
 @testable import Hub
 
-@Suite("PostgreSQL store", .enabled(if: PostgresServer.isInstalled), .postgres)
+@Suite(
+  "PostgreSQL store", .enabled(if: PostgresServer.isInstalled, "PostgreSQL is not installed"),
+  .postgres)
 struct PostgresStoreTests {
   private static func options(_ url: String) throws -> PostgresOptions {
     PostgresOptions(url: try PostgresURL(url))
@@ -63,7 +66,10 @@ struct PostgresStoreTests {
     } catch {
       #expect(error.code == .conflict)
     }
+    #expect(try one.isCurrent())
+    #expect(try !other.isCurrent())
     try second.restart()
+    #expect(try other.isCurrent())
     let again = second.engine.decide(
       [batches.received(1, [.asset("ND01", "\"type\":\"esp\"")])], now: Batches.time,
       clock: second.clock)
@@ -168,6 +174,32 @@ struct PostgresStoreTests {
     #expect(stage.engine.position == 1)
     try stage.take(batches.received(2, [.reading("ND01", 2)]))
     #expect(try stage.events().count == 2)
+  }
+
+  @Test("a server that stands still is away, after a while that has a limit")
+  func silent() throws {
+    let server = try PostgresServer()
+    var options = try Self.options(try server.makeDatabase())
+    options.patience = .milliseconds(500)
+    options.connectLimit = .milliseconds(500)
+    let store = try PostgresStore(options)
+    _ = try store.load()
+    server.send(signal: SIGSTOP)
+    let start = Clock.monotonic()
+    for _ in 0..<2 {
+      do throws(HubStoreError) {
+        _ = try store.load()
+        Issue.record("a stopped server has answered")
+      } catch {
+        #expect(error.code == .unavailable)
+      }
+    }
+    #expect(Clock.monotonic().since(start) < .seconds(10))
+    server.send(signal: SIGCONT)
+    let deadline = Deadline(in: .seconds(20))
+    while (try? store.load()) == nil {
+      guard !deadline.isOver else { throw TestFailure("it does not come back") }
+    }
   }
 
   @Test("a password comes from its file, with what must be escaped in a URL")

@@ -18,6 +18,7 @@
 #include <sys/timex.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdbool.h>
@@ -57,6 +58,20 @@ static inline struct penstock_terminal_size penstock_terminal_size(int terminal)
         found.rows = size.ws_row;
     }
     return found;
+}
+
+// A new pseudo terminal of this size: -1, or the descriptor of our side. Unlocked; `number` names the
+// other side, /dev/pts/NUMBER (pts(4)).
+static inline int penstock_open_terminal(struct penstock_terminal_size size, unsigned *number) {
+    struct winsize wanted = {size.rows, size.columns, 0, 0};
+    int locked = 0;
+    int terminal = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
+    if (terminal < 0) return -1;
+    if (ioctl(terminal, TIOCSPTLCK, &locked) == 0 && ioctl(terminal, TIOCGPTN, number) == 0 &&
+        ioctl(terminal, TIOCSWINSZ, &wanted) == 0)
+        return terminal;
+    close(terminal);
+    return -1;
 }
 
 // Bytes in the send queue of a socket, -1 on error (ioctl is variadic, which Swift cannot call).

@@ -84,6 +84,7 @@ static inline int penstock_unsent_byte_count(int socket) {
 struct penstock_tcp_counts {
     unsigned long long sent, acknowledged, received; // payload; `sent` has what was sent again
     unsigned int segments_sent, segments_received, unsent; // unsent: handed over, never sent yet
+    unsigned int round_trip, shortest_round_trip; // microseconds; smoothed, of the last minutes
     bool is_ipv6;
 };
 
@@ -101,6 +102,8 @@ static inline int penstock_count_tcp(int socket, struct penstock_tcp_counts *cou
     memcpy(&counts->segments_sent, info + 136, 4);
     memcpy(&counts->segments_received, info + 140, 4);
     memcpy(&counts->unsent, info + 144, 4);
+    memcpy(&counts->round_trip, info + 68, 4);
+    memcpy(&counts->shortest_round_trip, info + 148, 4);
     memcpy(&counts->sent, info + 200, 8);
     counts->is_ipv6 = name.ss_family == AF_INET6;
     return 0;

@@ -264,11 +264,12 @@ package struct Batcher: ~Copyable {
     try reader.read { record, bytes in
       guard assembly.accepts(record) else { return false }
       let isElided = record.flags.contains(.elided)
+      let committedAt = record.committedAt ?? now
       assembly.open(
         at: record.sequence, epoch: record.epoch,
-        oldest: (record.committedAt ?? now) + (isElided ? elidedDelay : .zero))
+        oldest: isElided ? committedAt + elidedDelay : committedAt)
       assembly.last = record.sequences.last
-      if isElided || elisions.contains(where: { $0.contains(record.sequence) }) {
+      if isElided || elisions.contains(record.sequence) {
         assembly.encoder.appendElided(record.sequences)
       } else if expiry.isExpired(record, bytes) {
         assembly.append(Gap(record.sequences, .expired))
@@ -385,6 +386,12 @@ extension Batcher.Assembly {
   mutating func clear() {
     oldest = nil
     recordCount = 0
+  }
+}
+
+extension [SequenceRange] {
+  fileprivate func contains(_ sequence: Sequence) -> Bool {
+    !isEmpty && contains { $0.contains(sequence) }
   }
 }
 

@@ -18,6 +18,7 @@
 #include <sys/timex.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdbool.h>
@@ -59,6 +60,20 @@ static inline struct penstock_terminal_size penstock_terminal_size(int terminal)
     return found;
 }
 
+// A new pseudo terminal of this size: -1, or the descriptor of our side. Unlocked; `number` names the
+// other side, /dev/pts/NUMBER (pts(4)).
+static inline int penstock_open_terminal(struct penstock_terminal_size size, unsigned *number) {
+    struct winsize wanted = {size.rows, size.columns, 0, 0};
+    int locked = 0;
+    int terminal = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
+    if (terminal < 0) return -1;
+    if (ioctl(terminal, TIOCSPTLCK, &locked) == 0 && ioctl(terminal, TIOCGPTN, number) == 0 &&
+        ioctl(terminal, TIOCSWINSZ, &wanted) == 0)
+        return terminal;
+    close(terminal);
+    return -1;
+}
+
 // Bytes in the send queue of a socket, -1 on error (ioctl is variadic, which Swift cannot call).
 static inline int penstock_unsent_byte_count(int socket) {
     int count = 0;
@@ -69,6 +84,7 @@ static inline int penstock_unsent_byte_count(int socket) {
 struct penstock_tcp_counts {
     unsigned long long sent, acknowledged, received; // payload; `sent` has what was sent again
     unsigned int segments_sent, segments_received, unsent; // unsent: handed over, never sent yet
+    unsigned int round_trip, shortest_round_trip; // microseconds; smoothed, of the last minutes
     bool is_ipv6;
 };
 
@@ -86,6 +102,8 @@ static inline int penstock_count_tcp(int socket, struct penstock_tcp_counts *cou
     memcpy(&counts->segments_sent, info + 136, 4);
     memcpy(&counts->segments_received, info + 140, 4);
     memcpy(&counts->unsent, info + 144, 4);
+    memcpy(&counts->round_trip, info + 68, 4);
+    memcpy(&counts->shortest_round_trip, info + 148, 4);
     memcpy(&counts->sent, info + 200, 8);
     counts->is_ipv6 = name.ss_family == AF_INET6;
     return 0;

@@ -14,16 +14,21 @@ import JSONScanning
 package struct EnvelopeEncoder: ~Copyable {
   /// `{"penstock":1,"gateway":…,"route":…`
   private let opening: [UInt8]
-  /// `penstock://<site>/`
-  private let sourcePrefix: [UInt8]
+  /// `","source":"penstock://<site>/`
+  private let source: [UInt8]
   /// `,"journal":"<journal>","epoch":"<epoch>","first":<first>,"last":`, behind the marks
   private var identity: [UInt8] = []
   /// `<journal>-<epoch>-`
   private var idPrefix: [UInt8] = []
-  private var events: [UInt8] = []
+  /// Room for the largest head, then the events, commas between them: the head is known at the
+  /// end, and nothing is copied to put it in front.
+  private var text: [UInt8] = []
   private var gaps = RangeList()
   private var elided = RangeList()
-  private var plain: [UInt8] = []
+  private var head: [UInt8] = []
+  private var compressed: [UInt8] = []
+  private var spelling = Spelling()
+  private var times = RFC3339Writer()
   private var attributes = EventAttributes()
   private var scanner = JSONScanner(pointers: [])
   private var compressor: ZstdCompressor?
@@ -65,18 +70,17 @@ package struct EnvelopeEncoder: ~Copyable {
       opening.append(UInt8(ascii: "}"))
     }
     self.opening = opening
-    var prefix: [UInt8] = []
-    prefix.append(ascii: "penstock://")
-    prefix.append(percentEncoding: Array(site.utf8).span)
-    prefix.append(UInt8(ascii: "/"))
-    sourcePrefix = prefix
+    var source: [UInt8] = []
+    source.append(ascii: "\",\"source\":\"penstock://")
+    source.append(percentEncoding: Array(site.utf8).span)
+    source.append(UInt8(ascii: "/"))
+    self.source = source
     compressor = nil
   }
 
   /// Starts an envelope and forgets what the one before held.
   package mutating func begin(journal: JournalID, epoch: Epoch, first: Sequence) {
     precondition(first > .none, "the first sequence of a journal is 1")
-    events.removeAll(keepingCapacity: true)
     gaps.removeAll()
     elided.removeAll()
     eventCount = 0
@@ -97,15 +101,27 @@ package struct EnvelopeEncoder: ~Copyable {
     identity.append(ascii: "\",\"first\":")
     identity.append(decimal: first.rawValue)
     identity.append(ascii: ",\"last\":")
+    text.removeAll(keepingCapacity: true)
+    let room = headRoom
+    text.append(addingCapacity: room) { $0.append(repeating: 0, count: room) }
   }
 
   /// Bytes that `finish` would write without compression, now. Exact.
   package var byteCount: Int {
-    opening.count + identity.count + EnvelopeEncoder.digitCount(next.previous.rawValue)
-      + EnvelopeEncoder.frameByteCount + events.count + gaps.text.count + elided.text.count
+    opening.count + identity.count + next.previous.rawValue.decimalDigitCount
+      + EnvelopeEncoder.frameByteCount + eventsByteCount + gaps.text.count + elided.text.count
   }
 
-  /// `,"events":[` + `],"gaps":[` + `],"elided":[` + `]}`
+  private var eventsByteCount: Int { text.count - headRoom }
+
+  /// Where the events begin.
+  private var headRoom: Int {
+    opening.count + identity.count + UInt64.decimalDigitCountMax
+      + EnvelopeEncoder.eventsMark.utf8CodeUnitCount
+  }
+
+  private static let eventsMark: StaticString = ",\"events\":["
+  /// `eventsMark` + `],"gaps":[` + `],"elided":[` + `]}`
   private static let frameByteCount = 11 + 10 + 12 + 2
 
   /// Adds a record.
@@ -119,39 +135,85 @@ package struct EnvelopeEncoder: ~Copyable {
   ) {
     precondition(fields.kind != .tombstone, "a tombstone becomes a gap, not an event")
     advance(over: fields.sequence, fields.sequence)
-    if eventCount > 0 { events.append(UInt8(ascii: ",")) }
+    let isFirst = eventCount == 0
     eventCount += 1
-    events.append(ascii: "{\"specversion\":\"1.0\",\"id\":\"")
-    if id.isEmpty {
-      events.append(contentsOf: idPrefix)
-      events.append(decimal: fields.sequence.rawValue)
-    } else {
-      JSONString.appendEscaped(id, to: &events)
-    }
-    events.append(ascii: "\",\"source\":\"")
-    events.append(contentsOf: sourcePrefix)
-    events.append(percentEncoding: topic)
-    events.append(ascii: "\",\"type\":\"")
-    if fields.kind == .deadLetter {
-      events.append(ascii: "penstock.dead-letter")
-    } else {
-      events.append(ascii: "penstock.record")
-    }
-    events.append(ascii: "\",\"time\":\"")
-    fields.received.appendRFC3339(to: &events)
-    events.append(ascii: "\",\"sequence\":\"")
-    events.append(decimal: fields.sequence.rawValue)
-    events.append(ascii: "\",\"topic\":")
-    JSONString.append(topic, to: &events)
+    spell(fields.sequence, topic: topic, id: id)
+    EnvelopeEncoder.appendHead(
+      fields, isFirst: isFirst, topic: topic, id: id, source: source, spelling, &times, to: &text)
     appendFlags(fields)
-    attributes.append(properties, to: &events)
+    attributes.append(properties, to: &text)
     appendData(fields.flags, properties, payload)
-    events.append(UInt8(ascii: "}"))
+    text.append(UInt8(ascii: "}"))
   }
+
+  /// Writes down what of an event's texts cannot stand as it is.
+  private mutating func spell(_ sequence: Sequence, topic: Span<UInt8>, id: Span<UInt8>) {
+    spelling.removeAll()
+    if id.isEmpty {
+      spelling.id.append(contentsOf: idPrefix)
+      spelling.id.append(decimal: sequence.rawValue)
+    } else if !JSONString.isPlain(id) {
+      JSONString.appendEscaped(id, to: &spelling.id)
+    }
+    guard !topic.isUnreserved else { return }
+    spelling.source.append(percentEncoding: topic)
+    JSONString.appendEscaped(topic, to: &spelling.topic)
+  }
+
+  /// The texts of one event's head; empty is what can stand as it is.
+  private struct Spelling: ~Copyable {
+    var id: [UInt8] = []
+    var source: [UInt8] = []
+    var topic: [UInt8] = []
+
+    mutating func removeAll() {
+      id.removeAll(keepingCapacity: true)
+      source.removeAll(keepingCapacity: true)
+      topic.removeAll(keepingCapacity: true)
+    }
+  }
+
+  /// An event up to its topic: all that every event has.
+  private static func appendHead(
+    _ fields: EventFields, isFirst: Bool, topic: Span<UInt8>, id: Span<UInt8>,
+    source: borrowing [UInt8], _ spelling: borrowing Spelling, _ times: inout RFC3339Writer,
+    to text: inout [UInt8]
+  ) {
+    let source = source.span
+    let spelledID = spelling.id.span
+    let spelledSource = spelling.source.span
+    let spelledTopic = spelling.topic.span
+    let capacity =
+      headByteCountMax + source.count + id.count + 2 * topic.count + spelledID.count
+      + spelledSource.count + spelledTopic.count
+    text.append(addingCapacity: capacity) { text in
+      if !isFirst { text.append(UInt8(ascii: ",")) }
+      text.append(ascii: "{\"specversion\":\"1.0\",\"id\":\"")
+      text.append(spelledID.isEmpty ? id : spelledID)
+      text.append(source)
+      text.append(spelledSource.isEmpty ? topic : spelledSource)
+      if fields.kind == .deadLetter {
+        text.append(ascii: "\",\"type\":\"penstock.dead-letter\",\"time\":\"")
+      } else {
+        text.append(ascii: "\",\"type\":\"penstock.record\",\"time\":\"")
+      }
+      times.append(fields.received, to: &text)
+      text.append(ascii: "\",\"sequence\":\"")
+      text.append(decimal: fields.sequence.rawValue)
+      text.append(ascii: "\",\"topic\":\"")
+      text.append(spelledTopic.isEmpty ? topic : spelledTopic)
+      text.append(UInt8(ascii: "\""))
+    }
+  }
+
+  /// What `appendHead` writes besides the texts that it is given, rounded up.
+  private static let headByteCountMax = 160
 
   /// Appends the events since `begin` as they stand in the envelope, commas between them: for
   /// tools that print events without an envelope round them.
-  package func appendEvents(to text: inout [UInt8]) { text.append(contentsOf: events) }
+  package func appendEvents(to other: inout [UInt8]) {
+    other.append(contentsOf: text[headRoom...])
+  }
 
   /// Adds a run of sequences that is lost.
   package mutating func appendGap(_ gap: Gap) {
@@ -174,35 +236,41 @@ package struct EnvelopeEncoder: ~Copyable {
     last: Sequence, compression: Compression, into message: inout [UInt8]
   ) -> Compression {
     precondition(last.next == next && last >= first, "an envelope ends with what was appended last")
-    guard compression == .zstd else {
-      assemble(into: &message)
-      return .none
-    }
-    var text: [UInt8] = []
-    swap(&text, &plain)
-    defer { swap(&text, &plain) }
-    assemble(into: &text)
-    // Not made until needed: a context takes about a megabyte.
-    if compressor == nil { compressor = ZstdCompressor(level: compressionLevel) }
-    if compressor?.compress(text, into: &message) == true { return .zstd }
-    message.removeAll(keepingCapacity: true)
-    message.append(contentsOf: text)
-    return .none
-  }
-
-  private func assemble(into text: inout [UInt8]) {
-    text.removeAll(keepingCapacity: true)
-    text.reserveCapacity(byteCount)
-    text.append(contentsOf: opening)
-    text.append(contentsOf: identity)
-    text.append(decimal: next.previous.rawValue)
-    text.append(ascii: ",\"events\":[")
-    text.append(contentsOf: events)
+    let start = putHead()
+    let eventsEnd = text.count
     text.append(ascii: "],\"gaps\":[")
     text.append(contentsOf: gaps.text)
     text.append(ascii: "],\"elided\":[")
     text.append(contentsOf: elided.text)
     text.append(ascii: "]}")
+    defer { text.removeLast(text.count - eventsEnd) }
+    message.removeAll(keepingCapacity: true)
+    if compression == .zstd, compress(from: start) {
+      // As large as it is, not as what it was made of: it may wait for its answer for long.
+      message.append(contentsOf: compressed)
+      return .zstd
+    }
+    message.append(contentsOf: text[start...])
+    return .none
+  }
+
+  /// Puts the head in front of the events.
+  /// - Returns: where the envelope begins.
+  private mutating func putHead() -> Int {
+    head.removeAll(keepingCapacity: true)
+    head.append(contentsOf: opening)
+    head.append(contentsOf: identity)
+    head.append(decimal: next.previous.rawValue)
+    head.append(ascii: EnvelopeEncoder.eventsMark)
+    let start = headRoom - head.count
+    for index in head.indices { text[start + index] = head[index] }
+    return start
+  }
+
+  private mutating func compress(from start: Int) -> Bool {
+    // Not made until needed: a context takes about a megabyte.
+    if compressor == nil { compressor = ZstdCompressor(level: compressionLevel) }
+    return compressor?.compress(text, from: start, into: &compressed) == true
   }
 
   private mutating func advance(over first: Sequence, _ last: Sequence) {
@@ -214,21 +282,21 @@ package struct EnvelopeEncoder: ~Copyable {
 
   private mutating func appendFlags(_ fields: EventFields) {
     if fields.kind == .deadLetter, let reason = fields.reason {
-      events.append(ascii: ",\"reason\":\"")
-      events.append(utf8: reason.text)
-      events.append(UInt8(ascii: "\""))
+      text.append(ascii: ",\"reason\":\"")
+      text.append(utf8: reason.text)
+      text.append(UInt8(ascii: "\""))
     }
-    if fields.flags.contains(.retained) { events.append(ascii: ",\"retain\":\"true\"") }
+    if fields.flags.contains(.retained) { text.append(ascii: ",\"retain\":\"true\"") }
     switch fields.flags.qualityOfService {
-    case .atMostOnce: events.append(ascii: ",\"qos\":\"0\"")
+    case .atMostOnce: text.append(ascii: ",\"qos\":\"0\"")
     case .atLeastOnce: break
-    case .exactlyOnce: events.append(ascii: ",\"qos\":\"2\"")
+    case .exactlyOnce: text.append(ascii: ",\"qos\":\"2\"")
     }
     guard !fields.flags.contains(.clockSynchronised) else { return }
     if fields.isReceivedCorrected {
-      events.append(ascii: ",\"clocksync\":\"corrected\"")
+      text.append(ascii: ",\"clocksync\":\"corrected\"")
     } else {
-      events.append(ascii: ",\"clocksync\":\"false\"")
+      text.append(ascii: ",\"clocksync\":\"false\"")
     }
   }
 
@@ -239,34 +307,24 @@ package struct EnvelopeEncoder: ~Copyable {
     if let place = attributes.contentType {
       let contentType = properties.extracting(place)
       isDeclaredOther = !EventAttributes.declaresJSON(contentType)
-      events.append(ascii: ",\"datacontenttype\":")
-      JSONString.append(contentType, to: &events)
+      text.append(ascii: ",\"datacontenttype\":")
+      JSONString.append(contentType, to: &text)
     }
     guard !payload.isEmpty else { return }
     if flags.contains(.json), !isDeclaredOther {
-      events.append(ascii: ",\"data\":")
-      events.append(payload)
+      text.append(ascii: ",\"data\":")
+      text.append(payload)
       return
     }
     if attributes.contentType == nil {
       if case .invalid = scanner.scan(payload) {
-        events.append(ascii: ",\"datacontenttype\":\"application/octet-stream\"")
+        text.append(ascii: ",\"datacontenttype\":\"application/octet-stream\"")
       } else {
-        events.append(ascii: ",\"datacontenttype\":\"application/json\"")
+        text.append(ascii: ",\"datacontenttype\":\"application/json\"")
       }
     }
-    events.append(ascii: ",\"data_base64\":\"")
-    Base64.append(payload, to: &events)
-    events.append(UInt8(ascii: "\""))
-  }
-
-  private static func digitCount(_ value: UInt64) -> Int {
-    var count = 1
-    var rest = value
-    while rest >= 10 {
-      rest /= 10
-      count += 1
-    }
-    return count
+    text.append(ascii: ",\"data_base64\":\"")
+    Base64.append(payload, to: &text)
+    text.append(UInt8(ascii: "\""))
   }
 }

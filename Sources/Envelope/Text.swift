@@ -23,12 +23,9 @@ extension Array where Element == UInt8 {
   mutating func append(percentEncoding bytes: Span<UInt8>) {
     for index in bytes.indices {
       let byte = bytes[index]
-      switch byte {
-      case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-        UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "."),
-        UInt8(ascii: "_"), UInt8(ascii: "~"), UInt8(ascii: "/"):
+      if byte.isUnreserved {
         append(byte)
-      default:
+      } else {
         append(UInt8(ascii: "%"))
         append(hexadecimalDigit(byte >> 4, upperCase: true))
         append(hexadecimalDigit(byte & 0xF, upperCase: true))
@@ -42,7 +39,22 @@ private func hexadecimalDigit(_ nibble: UInt8, upperCase: Bool = false) -> UInt8
     ? UInt8(ascii: "0") + nibble : UInt8(ascii: upperCase ? "A" : "a") + nibble - 10
 }
 
+extension UInt8 {
+  /// Unreserved by RFC 3986, section 2.3, or a slash: a–z, A–Z, 0–9, `-._~/`.
+  fileprivate var isUnreserved: Bool {
+    // One bit per character from 0 to 63, from 64 to 127.
+    let set: UInt64 = self < 64 ? 0x03FF_E000_0000_0000 : 0x47FF_FFFE_87FF_FFFE
+    return self < 128 && set >> UInt64(self & 63) & 1 == 1
+  }
+}
+
 extension Span where Element == UInt8 {
+  /// Whether percent encoding changes nothing. Then nothing is to be escaped in JSON either.
+  var isUnreserved: Bool {
+    for index in indices where !self[index].isUnreserved { return false }
+    return true
+  }
+
   /// Whether the bytes are the UTF-8 of `text`.
   func reads(_ text: String) -> Bool { equals(text.utf8.span) }
 }

@@ -19,9 +19,12 @@ import GatewayCore
 
   deinit { unsafe ZSTD_freeCCtx(context) }
 
-  /// Replaces `message` by the compressed `plain`. False when that would not be smaller, or when
-  /// there is no memory for it; `message` is then empty.
-  mutating func compress(_ plain: borrowing [UInt8], into message: inout [UInt8]) -> Bool {
+  /// Replaces `message` by what `text` is from `start` on, compressed. False when that would not be
+  /// smaller, or when there is no memory for it; `message` is then empty.
+  mutating func compress(
+    _ text: borrowing [UInt8], from start: Int, into message: inout [UInt8]
+  ) -> Bool {
+    let plain = text.span.extracting(start...)
     message.removeAll(keepingCapacity: true)
     guard plain.count > 1 else { return false }
     var result = 0

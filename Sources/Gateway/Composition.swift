@@ -44,7 +44,10 @@ struct Composition: Sendable {
     let pipeline = Pipeline(
       gateway: options, route: route, companions: companions, status: board, logger: logger,
       commits: commits, handle: handle, isDeliverOnly: isDeliverOnly, sabotage: sabotage)
-    let service = RouteService(pipeline: pipeline, handle: handle) { forget(route: route.name) }
+    let service = RouteService(pipeline: pipeline, handle: handle) {
+      forget(route: route.name)
+      await leave(route.sinkBrokers)
+    }
     routes.start(route.name, service) { error in
       guard isNew, let error = error as? JournalError, error.needsPerson else { return false }
       logger.error(
@@ -117,7 +120,7 @@ struct Composition: Sendable {
     let recall = companions.recall(of: options.name)
     if let topic = options.statusTopic, broker.isDestination {
       helpers.start(
-        "status \(options.name)",
+        Self.statusName(of: options.name),
         PresenceService(
           broker: options, topic: topic, message: message, recall: recall, logger: logger))
     }
@@ -128,21 +131,33 @@ struct Composition: Sendable {
     }
   }
 
-  func stopHelpers(of name: String) async {
-    await helpers.stop("status \(name)")
+  /// - Parameter keepsStatus: a route on its way out still delivers to the broker, whose status
+  ///   topic says "stopped" when that has ended.
+  func stopHelpers(of name: String, keepsStatus: Bool = false) async {
+    if !keepsStatus { await helpers.stop(Self.statusName(of: name)) }
     await helpers.stop("failback \(name)")
   }
+
+  /// A removed route delivers nothing more to these brokers: those that no other one delivers to
+  /// hear that we have stopped.
+  private func leave(_ brokers: [String]) async {
+    for broker in Set(brokers) where !desk.delivers(to: broker) {
+      await helpers.stop(Self.statusName(of: broker))
+    }
+  }
+
+  private static func statusName(of broker: String) -> String { "status \(broker)" }
 }
 
 /// A route. One that has left the configuration leaves nothing behind here when it ends.
 private struct RouteService: Service {
   let pipeline: Pipeline
   let handle: RouteHandle
-  let forget: @Sendable () -> Void
+  let leave: @Sendable () async -> Void
 
   func run() async throws {
     try await pipeline.run()
-    if handle.isRemoved { forget() }
+    if handle.isRemoved { await leave() }
   }
 }
 

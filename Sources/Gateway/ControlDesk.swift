@@ -62,6 +62,12 @@ package final class ControlDesk: ControlHandler {
     routes.withLock { $0.first { $0.route.name == route } }
   }
 
+  /// Whether a route delivers to the broker, be it of the configuration or on its way out.
+  func delivers(to broker: String) -> Bool {
+    options.withLock { $0.routes.contains { $0.sinkBrokers.contains(broker) } }
+      || routes.withLock { $0.contains { $0.route.sinkBrokers.contains(broker) } }
+  }
+
   /// Routes that are drained and have no session at their broker any more.
   var endedRoutes: Set<String> {
     Set(routes.withLock { $0 }.filter(\.hasEndedSession).map(\.route.name))

@@ -151,12 +151,16 @@ struct Reloader: Service {
     certificates.watch(new.usedBrokers)
     // What cannot be read now is looked at within the hour.
     _ = try? await onThread { certificates.look(now: Clock.wall()) }
+    let before = Dictionary(uniqueKeysWithValues: old.routes.map { ($0.name, $0) })
+    let leaving = (plan.retired + plan.abandoned).filter { composition.runs(route: $0) }
+    let isLeft = Set(leaving.flatMap { before[$0]?.sinkBrokers ?? [] })
     let isNeeded = new.helpedBrokers
     for name in plan.brokers {
-      await composition.stopHelpers(of: name)
-      if let broker = isNeeded[name] { composition.startHelpers(of: broker) }
+      let broker = isNeeded[name]
+      await composition.stopHelpers(
+        of: name, keepsStatus: isLeft.contains(name) && broker?.isDestination != true)
+      if let broker { composition.startHelpers(of: broker) }
     }
-    let before = Dictionary(uniqueKeysWithValues: old.routes.map { ($0.name, $0) })
     var changed = plan.changed
     for route in new.routes where plan.redirected.contains(route.name) {
       guard let old = before[route.name], composition.redirect(old, to: route) else {

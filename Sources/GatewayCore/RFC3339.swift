@@ -42,6 +42,55 @@ extension WallTime {
   }
 }
 
+/// Writes times as `WallTime.description` prints them, and keeps the text of the second: of the
+/// records of a backlog, most were received within the same one as the record before.
+package struct RFC3339Writer: Sendable {
+  /// `2026-11-23T06:00:00.123Z`
+  package static let byteCount = 24
+
+  private var second: Int64?
+  /// `2026-11-23T06:00:00.`
+  private var text: [20 of UInt8] = .init(repeating: 0)
+
+  package init() {}
+
+  /// Traps when there is no room for `byteCount` bytes.
+  package mutating func append(_ time: WallTime, to bytes: inout OutputSpan<UInt8>) {
+    let limits: ClosedRange<Int64> = -62_167_219_200_000...253_402_300_799_999
+    let milliseconds = min(
+      max(time.nanoseconds.flooringDivision(by: 1_000_000), limits.lowerBound), limits.upperBound)
+    let second = milliseconds.flooringDivision(by: 1000)
+    if second != self.second { write(second) }
+    bytes.append(text.span)
+    let fraction = UInt8(truncatingIfNeeded: (milliseconds - second * 1000) / 10)
+    bytes.append(0x30 + fraction / 10)
+    bytes.append(0x30 + fraction % 10)
+    bytes.append(UInt8(truncatingIfNeeded: 0x30 + (milliseconds - second * 1000) % 10))
+    bytes.append(UInt8(ascii: "Z"))
+  }
+
+  private mutating func write(_ second: Int64) {
+    self.second = second
+    let days = second.flooringDivision(by: 86_400)
+    let inDay = Int(second - days * 86_400)
+    let (year, month, day) = WallTime.civil(days: Int(days))
+    write(year / 100, at: 0, "-")
+    write(year % 100, at: 2, "-")
+    write(month, at: 5, "-")
+    write(day, at: 8, "T")
+    write(inDay / 3600, at: 11, ":")
+    write(inDay / 60 % 60, at: 14, ":")
+    write(inDay % 60, at: 17, ".")
+  }
+
+  /// Two digits, by divisions by constants, and a mark, which what comes next may overwrite.
+  private mutating func write(_ value: Int, at place: Int, _ mark: Unicode.Scalar) {
+    text[place] = UInt8(truncatingIfNeeded: 0x30 + value / 10)
+    text[place + 1] = UInt8(truncatingIfNeeded: 0x30 + value % 10)
+    text[place + 2] = UInt8(ascii: mark)
+  }
+}
+
 /// The pieces of an RFC 3339 time, left to right.
 private struct RFC3339Reader {
   var position = 0

@@ -93,6 +93,11 @@ package struct RecordFlags: OptionSet, Hashable, Sendable {
   /// digest is that of the series.
   package static let aggregate = RecordFlags(rawValue: 1 << 7)
 
+  /// As of every OptionSet, without the generic call that it costs another module.
+  @inlinable package func contains(_ flags: RecordFlags) -> Bool {
+    rawValue & flags.rawValue == flags.rawValue
+  }
+
   /// `insert` or `remove`, without the generic calls that those cost another module.
   @inlinable package func setting(_ flags: RecordFlags, to isSet: Bool) -> RecordFlags {
     RecordFlags(rawValue: isSet ? rawValue | flags.rawValue : rawValue & ~flags.rawValue)

@@ -10,8 +10,9 @@ package struct Sequence: RawRepresentable, Hashable, Comparable, Sendable, Custo
   package static let none = Sequence(0)
   package static let first = Sequence(1)
 
-  package var next: Sequence { Sequence(rawValue + 1) }
-  package var previous: Sequence { Sequence(rawValue == 0 ? 0 : rawValue - 1) }
+  // Inlinable, as what compares and counts: these are asked for with every record.
+  @inlinable package var next: Sequence { Sequence(rawValue + 1) }
+  @inlinable package var previous: Sequence { Sequence(rawValue == 0 ? 0 : rawValue - 1) }
 
   /// How many records lie between `other` (exclusive) and `self` (inclusive); 0 when behind.
   package func count(since other: Sequence) -> UInt64 {
@@ -20,7 +21,11 @@ package struct Sequence: RawRepresentable, Hashable, Comparable, Sendable, Custo
 
   package func advanced(by count: UInt64) -> Sequence { Sequence(rawValue + count) }
 
-  package static func < (left: Sequence, right: Sequence) -> Bool {
+  @inlinable package static func == (left: Sequence, right: Sequence) -> Bool {
+    left.rawValue == right.rawValue
+  }
+
+  @inlinable package static func < (left: Sequence, right: Sequence) -> Bool {
     left.rawValue < right.rawValue
   }
 
@@ -32,15 +37,17 @@ package struct SequenceRange: Hashable, Sendable, CustomStringConvertible {
   package let first: Sequence
   package let last: Sequence
 
-  package init(_ first: Sequence, _ last: Sequence) {
+  @inlinable package init(_ first: Sequence, _ last: Sequence) {
     precondition(first <= last, "a sequence range runs forward")
     self.first = first
     self.last = last
   }
 
-  package var count: UInt64 { last.rawValue - first.rawValue + 1 }
+  @inlinable package var count: UInt64 { last.rawValue - first.rawValue + 1 }
 
-  package func contains(_ sequence: Sequence) -> Bool { first <= sequence && sequence <= last }
+  @inlinable package func contains(_ sequence: Sequence) -> Bool {
+    first <= sequence && sequence <= last
+  }
 
   package var description: String { "\(first)–\(last)" }
 }

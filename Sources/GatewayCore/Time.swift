@@ -19,33 +19,8 @@ package struct WallTime: Hashable, Comparable, Sendable, CustomStringConvertible
   /// Appends the 24 bytes of `description` without an allocation of its own. Years outside 0...9999
   /// are clamped to the nearest end, because RFC 3339 has no room for them.
   package func appendRFC3339(to bytes: inout [UInt8]) {
-    let limits: ClosedRange<Int64> = -62_167_219_200_000...253_402_300_799_999
-    let milliseconds = min(
-      max(nanoseconds.flooringDivision(by: 1_000_000), limits.lowerBound), limits.upperBound)
-    let days = milliseconds.flooringDivision(by: 86_400_000)
-    let inDay = Int(milliseconds - days * 86_400_000)
-    let (year, month, day) = WallTime.civil(days: Int(days))
-    // Divisions by constants only: this is in every event.
-    func two(_ value: Int) {
-      bytes.append(UInt8(truncatingIfNeeded: 0x30 + value / 10))
-      bytes.append(UInt8(truncatingIfNeeded: 0x30 + value % 10))
-    }
-    two(year / 100)
-    two(year % 100)
-    bytes.append(UInt8(ascii: "-"))
-    two(month)
-    bytes.append(UInt8(ascii: "-"))
-    two(day)
-    bytes.append(UInt8(ascii: "T"))
-    two(inDay / 3_600_000)
-    bytes.append(UInt8(ascii: ":"))
-    two(inDay / 60_000 % 60)
-    bytes.append(UInt8(ascii: ":"))
-    two(inDay / 1000 % 60)
-    bytes.append(UInt8(ascii: "."))
-    bytes.append(UInt8(truncatingIfNeeded: 0x30 + inDay / 100 % 10))
-    two(inDay % 100)
-    bytes.append(UInt8(ascii: "Z"))
+    var writer = RFC3339Writer()
+    bytes.append(addingCapacity: RFC3339Writer.byteCount) { writer.append(self, to: &$0) }
   }
 
   /// Days since 1970-01-01 to the proleptic Gregorian date.
@@ -65,7 +40,7 @@ package struct WallTime: Hashable, Comparable, Sendable, CustomStringConvertible
 }
 
 extension Int64 {
-  fileprivate func flooringDivision(by divisor: Int64) -> Int64 {
+  func flooringDivision(by divisor: Int64) -> Int64 {
     let quotient = self / divisor
     return self % divisor < 0 ? quotient - 1 : quotient
   }

@@ -18,6 +18,12 @@ package enum JSONString {
     append(text.utf8.span, to: &bytes)
   }
 
+  /// Whether the text stands for itself within a JSON string. Characters beyond ASCII do not count
+  /// as such, although they may.
+  package static func isPlain(_ text: Span<UInt8>) -> Bool {
+    JSONLexer.plainEnd(text, 0) == text.count
+  }
+
   /// Appends the escaped content only.
   package static func appendEscaped(_ text: Span<UInt8>, to bytes: inout [UInt8]) {
     var position = 0

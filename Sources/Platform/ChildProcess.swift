@@ -9,9 +9,10 @@ import Glibc
 /// one exception: when *this* process dies by SIGKILL nobody is left to clean up. posix_spawn
 /// cannot set PR_SET_PDEATHSIG, and that signal would be bound to the spawning thread anyhow.
 ///
-/// The child gets `/dev/null` as standard input, default signal dispositions, an empty signal mask,
-/// a process group of its own (a Ctrl-C at the terminal reaches us, not it) and no descriptor above
-/// 2. The process id stays ours until the child is reaped, so a signal can never hit a stranger.
+/// The child gets `/dev/null` as standard input unless told otherwise, default signal dispositions,
+/// an empty signal mask, a process group of its own (a Ctrl-C at the terminal reaches us, not it)
+/// and no descriptor above 2. The process id stays ours until the child is reaped, so a signal can
+/// never hit a stranger.
 package struct ChildProcess: ~Copyable, Sendable {
   /// Where the child's standard output or standard error goes.
   package enum Output: Sendable, Hashable {
@@ -46,16 +47,18 @@ package struct ChildProcess: ~Copyable, Sendable {
   /// - Parameters:
   ///   - arguments: without the program's own name, which is `executable`.
   ///   - environment: the child's whole environment; nil hands on ours.
+  ///   - standardInput: a file or a terminal, opened to be read.
   /// - Throws: what posix_spawn or the kernel says, with the path. ENOENT: there is no such
   ///   program.
   package init(
     executable: String, arguments: [String], environment: [String: String]? = nil,
-    standardOutput: Output = .inherit, standardError: Output = .inherit
+    standardInput: String = "/dev/null", standardOutput: Output = .inherit,
+    standardError: Output = .inherit
   ) throws(SystemError) {
     let id = try Self.spawn(
       executable: executable, arguments: arguments,
       environment: environment.map { $0.map { "\($0.key)=\($0.value)" }.sorted() },
-      outputs: (standardOutput, standardError))
+      input: standardInput, outputs: (standardOutput, standardError))
     let raw = pidfd_open(id, 0)
     guard raw >= 0 else {
       let error = SystemError("pidfd_open of \(executable)")
@@ -137,12 +140,13 @@ package struct ChildProcess: ~Copyable, Sendable {
 // posix_spawn itself: everything with pointers.
 extension ChildProcess {
   private static func spawn(
-    executable: String, arguments: [String], environment: [String]?, outputs: (Output, Output)
+    executable: String, arguments: [String], environment: [String]?, input: String,
+    outputs: (Output, Output)
   ) throws(SystemError) -> pid_t {
     var actions = unsafe posix_spawn_file_actions_t()
     unsafe posix_spawn_file_actions_init(&actions)
     defer { unsafe posix_spawn_file_actions_destroy(&actions) }
-    unsafe posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+    unsafe posix_spawn_file_actions_addopen(&actions, 0, input, O_RDONLY | O_NOCTTY, 0)
     for (number, output) in [(Int32(1), outputs.0), (Int32(2), outputs.1)] {
       switch output {
       case .inherit: break
@@ -150,7 +154,7 @@ extension ChildProcess {
         unsafe posix_spawn_file_actions_addopen(&actions, number, "/dev/null", O_WRONLY, 0)
       case .file(let path):
         unsafe posix_spawn_file_actions_addopen(
-          &actions, number, path, O_WRONLY | O_CREAT | O_APPEND, 0o600)
+          &actions, number, path, O_WRONLY | O_CREAT | O_APPEND | O_NOCTTY, 0o600)
       }
     }
     unsafe posix_spawn_file_actions_addclosefrom_np(&actions, 3)

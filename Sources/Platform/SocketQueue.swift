@@ -27,6 +27,28 @@ package enum SocketQueue {
       socklen_t(MemoryLayout<Int32>.size))
   }
 
+  /// From now on so many bytes at most are on their way: written and not acknowledged by the peer's
+  /// TCP. The kernel counts them with what it needs to keep them, has a least (4.5 KiB) and a
+  /// most (`net.core.wmem_max`) of its own, and takes nothing back that it has.
+  package static func limitUnderWay(of socket: Int32, to byteCount: Int) {
+    // It doubles what it is told, to make room for what it keeps beside the bytes.
+    var value = Int32(clamping: byteCount)
+    _ = unsafe setsockopt(
+      socket, SOL_SOCKET, SO_SNDBUF, &value, socklen_t(MemoryLayout<Int32>.size))
+  }
+
+  /// How long bytes take to the peer and their acknowledgement back: of late, smoothed, and at
+  /// least, in the last five minutes. Nil for what is no TCP socket, or has not measured yet.
+  package static func roundTrip(of socket: Int32) -> (now: Duration, shortest: Duration)? {
+    var counts = penstock_tcp_counts()
+    guard unsafe penstock_count_tcp(socket, &counts) == 0, counts.round_trip > 0,
+      counts.shortest_round_trip < .max
+    else { return nil }
+    return (
+      .microseconds(Int64(counts.round_trip)), .microseconds(Int64(counts.shortest_round_trip))
+    )
+  }
+
   /// How long the peer has been silent in a way that cannot mean "busy": no data came, and either
   /// nothing of ours is on its way, or its TCP has stopped to confirm that too. Zero for what is no
   /// TCP socket. A slow transfer to the peer, or data that nobody has read yet, is not silence.

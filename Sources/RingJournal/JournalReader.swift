@@ -25,6 +25,8 @@ package struct JournalReader: ~Copyable, Sendable {
   /// File offsets whose bytes the buffer holds, from its start.
   private var buffered: Range<Int> = 0..<0
   private var group: CurrentGroup?
+  /// From here to what is buffered the page cache holds what was read; nil before the first read.
+  private var cachedFrom: Int?
   /// Why the buffer is empty.
   private var readError: SystemError?
 
@@ -38,6 +40,10 @@ package struct JournalReader: ~Copyable, Sendable {
 
   /// Small neighbouring groups are fetched together.
   private static let readAheadByteCount = 128 << 10
+  /// What a sink has read is not read again, unless a connection breaks: it must not push the field
+  /// broker's pages, and everybody else's, out of the page cache when a backlog of hours drains. So
+  /// much of it stays, for the broken connection.
+  private static let keptCacheByteCount = 4 << 20
   /// How often a group may turn out to be something else before it counts as corrupt. Each time the
   /// index is asked anew, so only a writer that laps the reader can use these up.
   private static let attemptsMax = 8
@@ -203,6 +209,7 @@ package struct JournalReader: ~Copyable, Sendable {
   private mutating func fetch(_ offset: Int, _ byteCount: Int) {
     let file = self.file
     readError = nil
+    forgetCache(before: offset)
     do throws(SystemError) {
       let count = try buffer.withMutableBytes(0..<byteCount) { bytes throws(SystemError) in
         try file.read(into: &bytes, at: offset)
@@ -212,6 +219,18 @@ package struct JournalReader: ~Copyable, Sendable {
       readError = error
       buffered = offset..<offset
     }
+  }
+
+  /// Another sink reads the same pages, sooner or later: with several they stay.
+  private mutating func forgetCache(before offset: Int) {
+    guard saysTaken, state.sinks.count == 1 else { return }
+    // Less where the ring has turned, or the reader has gone back.
+    let first = min(cachedFrom ?? offset, offset)
+    let behind = offset - JournalReader.keptCacheByteCount
+    cachedFrom = first
+    guard behind - first >= JournalReader.keptCacheByteCount else { return }
+    file.dropCache(of: first..<behind)
+    cachedFrom = behind
   }
 
   /// One bad place, or no disk at all? Asks for the identity, which lies in two places and does not

@@ -78,12 +78,14 @@ package struct JournalRecord: Sendable {
   /// what `received` must have been.
   package let isReceivedCorrected: Bool
   /// Elapsed time at receipt: differences are ages that no clock step can change.
-  package let receivedElapsed: Duration
+  package var receivedElapsed: Duration { .nanoseconds(elapsedNanoseconds) }
   /// What it takes in its group, header and padding included.
   package let byteCount: Int
   /// When the commit was made, comparable with this boot's monotonic clock; nil from another boot.
   package let committedAt: MonotonicTime?
   package var isOfThisBoot: Bool { committedAt != nil }
+  /// A Duration has 128 bits, and few records are asked for theirs.
+  private let elapsedNanoseconds: Int64
 
   init(
     _ header: RecordHeader, sequences: ClosedRange<UInt64>, offset: Int, group: GroupHeader,
@@ -116,7 +118,7 @@ package struct JournalRecord: Sendable {
     let wallBase = wallOffset.map { group.monotonicBase &+ $0 } ?? group.wallBase
     received = WallTime(nanoseconds: wallBase &+ delta)
     isReceivedCorrected = wallOffset != nil
-    receivedElapsed = .nanoseconds(elapsedBase &+ delta)
+    elapsedNanoseconds = elapsedBase &+ delta
     self.committedAt = committedAt
   }
 }

@@ -258,10 +258,11 @@ package final class JournalState: Sendable {
       identity: identity, capacity: ByteCount(access.layout.dataByteCount),
       used: ByteCount(usedByteCount(floor: floor)), kept: ByteCount(facts.0), committed: committed,
       oldestKept: oldestKept,
-      sinks: sinks.map {
-        JournalStatistics.Sink(
-          name: $0.name, isRequired: $0.isRequired,
-          acknowledged: Sequence($0.acknowledged.load(ordering: .acquiring)))
+      sinks: sinks.indices.map { index in
+        let acceptance = acceptance(index)
+        return JournalStatistics.Sink(
+          name: sinks[index].name, isRequired: sinks[index].isRequired,
+          acknowledged: Sequence(acceptance.cursor), accepted: acceptance.intervals.ranges)
       },
       groupCount: facts.1, gapRecords: gaps, lostRecords: lostRecords.byReason,
       wear: wear.withLock { $0 },
@@ -324,6 +325,13 @@ package struct JournalStatistics: Sendable, Hashable {
     package let name: String
     package let isRequired: Bool
     package let acknowledged: Sequence
+    /// Accepted beyond it, out of turn (`drain: live-first`). Ascending, disjoint.
+    package let accepted: [SequenceRange]
+
+    /// Records that it still needs.
+    package func missing(of committed: Sequence) -> UInt64 {
+      committed.count(since: acknowledged) - accepted.reduce(0) { $0 + $1.count }
+    }
   }
 
   package let identity: JournalIdentity

@@ -21,6 +21,7 @@ package struct UpstreamMetrics: Sendable {
   let inFlight: Gauge
   let acknowledgedSequence: Gauge
   let batchDivisor: Gauge
+  let sendAllowance: Gauge
   let acceptedIntervals: Gauge
   let unaccepted: Gauge
   let acceptanceOverdue: Gauge
@@ -76,6 +77,7 @@ package struct UpstreamMetrics: Sendable {
           dimensions: dimensions + [("verdict", verdict.rawValue)])
         return (verdict, counter)
       })
+    sendAllowance = gauge("send_allowance_bytes")
     batchDivisor = gauge("batch_divisor")
     batchDivisor.record(1)
     acceptedIntervals = gauge("accepted_intervals")

@@ -132,6 +132,23 @@ struct JournalReadingTests {
       json.contains(#""name":"central","required":true,"acknowledged":3,"backlog_records":4"#))
   }
 
+  @Test("stats tells what a sink has accepted out of turn, and does not count it as missing")
+  func acceptedAhead() throws {
+    let sample = try SampleJournal()
+    try sample.fill()
+    sample.accept(0, 6...6)
+    try sample.close()
+    let text = try golden(sample, "stats", sample.path)
+    #expect(
+      text.contains("central             3       3  4.0 KiB  required, accepted ahead 6–6 "),
+      "\(text)")
+    let json = try golden(sample, "stats", "--json", sample.path)
+    #expect(isJSON(json), "\(json)")
+    #expect(json.contains(#""acknowledged":3,"backlog_records":3"#), "\(json)")
+    #expect(json.contains(#""accepted_ahead":[{"first":6,"last":6}]"#), "\(json)")
+    #expect(json.contains(#""accepted_ahead":[]"#), "the other sink has nothing ahead: \(json)")
+  }
+
   @Test("show tells all about a record, its payload readable or raw, and why there is none")
   func show() throws {
     let sample = try SampleJournal()

@@ -97,6 +97,66 @@ extension IntegrationSuite {
       #expect(try agent.stop() == 0)
     }
 
+    /// Longest wait of three alarms, in seconds, on a link of 32,000 bytes a second that metrics
+    /// have filled; and how many bytes a second went over the link meanwhile.
+    private func alarmsOnASlowLink(priority: Int) throws -> (longest: Double, rate: Double) {
+      var field = try BrokerProcess(name: "field")
+      try field.start()
+      let link = try ThinLink(rate: "256kbit", queue: "12s")
+      var file = GatewayFile(fieldPort: field.port, centralPort: link.endpoint.port)
+      file.central = "mqtt://\(link.endpoint)"
+      file.centralLines = ["insecure_plaintext: true"]
+      file.sinkLines = ["compression: none", "priority: 1", "accept_no_subscriber: true"]
+      file.moreRouteLines = [
+        "- name: alarms", "  from: field", "  subscribe: [\"alarms/#\"]",
+        "  journal: {size: 16MiB}", "  to:", "    - name: central", "      broker: central",
+        "      batch: {max_delay: 10ms}", "      priority: \(priority)",
+      ]
+      let observed = try Deliveries(link.endpoint, filter: "penstock/v1/gw-it/alarms")
+      let agent = try TestAgent(file)
+      try agent.startConnected()
+      let producer = try TestProducer(field.endpoint)
+      try producer.publish((0..<500).map { .reading("m-\($0)", byteCount: 4000) })
+      try agent.wait(for: "the link's queue to fill", within: .seconds(60)) {
+        link.carriedByteCount > 320_000
+      }
+      let (begun, before) = (Clock.monotonic(), link.carriedByteCount)
+      var longest = 0.0
+      for number in 0..<3 {
+        let id = "alarm-\(number)"
+        let raised = Clock.monotonic()
+        let text = "{\"messageId\":\"\(id)\",\"alarm\":true}"
+        try producer.publish([TestProducer.Message("alarms/p1", Array(text.utf8))])
+        try agent.wait(for: "the alarm", within: .seconds(60)) {
+          observed.events.contains { $0.id == id }
+        }
+        longest = max(longest, Clock.monotonic().since(raised).seconds)
+      }
+      // Long enough to tell a busy link from one that is held back.
+      try agent.wait(for: "more of the backlog") { Clock.monotonic().since(begun) > .seconds(5) }
+      let rate =
+        Double(link.carriedByteCount - before) / Clock.monotonic().since(begun).seconds
+      #expect(try agent.metric("penstock_upstream_records_total", "route=\"telemetry\"") ?? 0 < 500)
+      try agent.kill()
+      return (longest, rate)
+    }
+
+    @Test(
+      "on a link that is merely slow alarms go before a backlog; with one priority they do not",
+      .enabled(if: ThinLink.isPossible, "needs root, ip, tc and mosquitto"))
+    func slowLink() throws {
+      let ordered = try alarmsOnASlowLink(priority: 9)
+      let control = try alarmsOnASlowLink(priority: 1)
+      Console.line(
+        "alarms on a slow link: longest \(ordered.longest) s with a higher priority, "
+          + "\(control.longest) s without; the link carried \(ordered.rate) and "
+          + "\(control.rate) bytes a second")
+      #expect(ordered.longest < 1.5)
+      #expect(control.longest > 2 * ordered.longest)
+      // The queue is short, and never empty.
+      #expect(ordered.rate > 0.85 * control.rate)
+    }
+
     @Test(
       "the account of a metered link is what its interface has carried",
       .enabled(if: ThinLink.isPossible, "needs root, ip, tc and mosquitto"))

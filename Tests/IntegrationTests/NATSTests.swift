@@ -67,11 +67,11 @@ extension IntegrationSuite {
       before.stop()
       let agent = try TestAgent(file)
       try agent.startConnected()
-      let ids = (0..<1500).map { "m-\($0)" }
+      let ids = (0..<nats.pendingMax + 500).map { "m-\($0)" }
       try TestProducer(field.endpoint).publish(ids.map { .reading($0) })
       // NATS syncs each of them.
       try agent.wait(for: "the broker to have accepted all", within: .seconds(120)) {
-        try agent.metric("penstock_upstream_acknowledged_sequence") == 1500
+        try agent.metric("penstock_upstream_acknowledged_sequence") == Double(ids.count)
       }
       try nats.terminate()
       try nats.start()

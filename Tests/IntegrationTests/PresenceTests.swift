@@ -63,6 +63,49 @@ extension IntegrationSuite {
       #expect(text.contains("\"status\":\"offline\",\"reason\":\"stopped\""), "\(text)")
     }
 
+    @Test("a broker that only a removed route delivers to hears the end when all is delivered")
+    func removedRoute() throws {
+      var field = try BrokerProcess(name: "field")
+      var central = try BrokerProcess(name: "central")
+      var archive = try BrokerProcess(name: "archive")
+      try field.start()
+      try central.start()
+      try archive.start()
+      var file = GatewayFile(fieldPort: field.port, centralPort: central.port)
+      file.moreBrokerLines = ["archive: {url: \"mqtt://127.0.0.1:\(archive.port)\"}"]
+      // Some seconds on its way out.
+      file.moreRoutes = [
+        "- name: alarms", "  from: field", "  subscribe: [\"alarms/#\"]",
+        "  journal: {size: 16MiB}",
+        "  to:", "    - name: archive", "      broker: archive",
+        "      batch: {max_records: 1, max_delay: 1ms}", "      accept_no_subscriber: true",
+        "      rate_limit: {rate: 10/s, burst: 1, applies_to: all}",
+      ]
+      let agent = try TestAgent(file)
+      try agent.startConnected()
+      try agent.wait(for: "online") { try Self.retained(archive.port).contains("online") }
+      try TestProducer(field.endpoint).publish((0..<40).map { ReloadTests.alarm("a-\($0)") })
+      try agent.wait(for: "the journal") {
+        try agent.metric("penstock_journal_committed_sequence", "alarms") == 40
+      }
+      agent.file.moreRoutes = []
+      agent.file.moreBrokerLines = []
+      try agent.reload("reload.retired=alarms")
+      var looks = (online: 0, early: [String]())
+      try agent.wait(for: "the end of the route") {
+        let text = try Self.retained(archive.port)
+        if agent.log.contains(ReloadTests.drained) { return true }
+        if text.contains("online") { looks.online += 1 } else { looks.early.append(text) }
+        return false
+      }
+      #expect(looks.online > 0 && looks.early.isEmpty, "\(looks)")
+      try agent.wait(for: "the last word") {
+        try Self.retained(archive.port).contains("\"reason\":\"stopped\"")
+      }
+      #expect(try agent.status() == "ok")
+      #expect(try agent.stop() == 0)
+    }
+
     @Test("a broker that has forgotten is told again")
     func forgotten() throws {
       var field = try BrokerProcess(name: "field")

@@ -157,6 +157,29 @@ struct SystemdTests {
     #expect(systemd.all().contains("STOPPING=1"))
   }
 
+  @Test("READY and STATUS that meet a full queue are said again until they get through")
+  func fullQueue() throws {
+    let directory = try TemporaryDirectory()
+    let path = directory.path + "/notify"
+    let systemd = try FakeSystemd(path)
+    let notifier = notifier(path)
+    let board = StatusBoard(version: "1", stallLimit: .seconds(60))
+    let feeder = WatchdogFeeder(board: board, notifier: notifier, logger: quiet)
+    board.report(ingest, StageState(.connected))
+    // As many as the kernel lets wait (net.unix.max_dgram_qlen).
+    var waiting = 0
+    while (try? notifier.watchdog()) != nil { waiting += 1 }
+    try #require(waiting > 0)
+    for _ in 0..<3 { feeder.tick() }
+    #expect(systemd.all() == [String](repeating: "WATCHDOG=1", count: waiting))
+    feeder.tick()
+    let said = systemd.all()
+    #expect(said.count == 2 && said.first == "READY=1", "\(said)")
+    #expect(said.last?.hasPrefix("STATUS=ok") == true, "\(said)")
+    feeder.tick()
+    #expect(systemd.all().isEmpty, "and once is enough")
+  }
+
   @Test("one stalled route of two is enough for silence")
   func anyStalled() throws {
     let directory = try TemporaryDirectory()

@@ -205,6 +205,10 @@ package enum MetricCatalogue {
         + "through."
     ),
     gauge(
+      "penstock_upstream_send_allowance_bytes", ["route", "sink"],
+      "Where another destination at the broker has a higher priority: bytes that may be under way, "
+        + "so that the link's queue stays short; 0 where none has."),
+    gauge(
       "penstock_upstream_accepted_intervals", ["route", "sink"],
       "With drain: live-first: ranges accepted beyond the cursor; at most 8, 0 without a backlog."),
     gauge(

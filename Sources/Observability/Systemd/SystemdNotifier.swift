@@ -51,8 +51,8 @@ package struct SystemdNotifier: Sendable {
     try send("STATUS=" + line)
   }
 
-  /// One datagram. ENOBUFS and EAGAIN (systemd is behind) are errors like others: the next message
-  /// comes soon enough.
+  /// One datagram. ENOBUFS and EAGAIN (systemd is behind) are errors like others: who has something
+  /// to say that counts says it again.
   package func send(_ state: String) throws(SystemError) {
     guard let socketName else { return }
     var address = sockaddr_un()

@@ -74,9 +74,9 @@ package final class WatchdogFeeder: Service {
     let before = said.withLock { $0 }
     var now = before
 
+    // What did not get through counts as not said, and is said by the next look.
     if health.isReady, !before.ready {
-      now.ready = true
-      tell { () throws(SystemError) in try notifier.ready() }
+      now.ready = tell { () throws(SystemError) in try notifier.ready() }
     }
     let isSlowForAReason = health.isDraining || (health.isRecovering && !now.ready)
     if isSlowForAReason, !health.isStalled {
@@ -85,12 +85,12 @@ package final class WatchdogFeeder: Service {
       }
     }
     if health.isDraining, !before.stopping {
-      now.stopping = true
-      tell { () throws(SystemError) in try notifier.stopping() }
+      now.stopping = tell { () throws(SystemError) in try notifier.stopping() }
     }
-    if line != before.status {
+    if line != before.status,
+      tell({ () throws(SystemError) in try notifier.status(line) })
+    {
       now.status = line
-      tell { () throws(SystemError) in try notifier.status(line) }
     }
     now.stalled = health.isStalled
     if !health.isStalled, notifier.watchdogPeriod != nil {
@@ -105,15 +105,19 @@ package final class WatchdogFeeder: Service {
   }
 
   /// Says so once when systemd cannot be reached, not at every tick.
-  private func tell(_ send: () throws(SystemError) -> Void) {
+  /// - Returns: whether the word has left.
+  @discardableResult
+  private func tell(_ send: () throws(SystemError) -> Void) -> Bool {
     do {
       try send()
       unheard.store(false, ordering: .relaxed)
+      return true
     } catch {
       if !unheard.exchange(true, ordering: .relaxed) {
         logger.warning(
           "cannot notify systemd: check NotifyAccess= of the unit", metadata: ["error": "\(error)"])
       }
+      return false
     }
   }
 }

@@ -44,6 +44,13 @@ package protocol DiskFile: AnyObject, Sendable {
   /// Forgets clean cached pages, so that the next read comes from the disk. After a failed
   /// sync the cache may hold what the disk never got.
   func dropCache()
+  /// As above, of some bytes, as far as that is worth while: nobody will read them again soon.
+  func dropCache(of range: Range<Int>)
+}
+
+extension DiskFile {
+  /// A disk without a cache.
+  package func dropCache(of range: Range<Int>) {}
 }
 
 extension DiskFile {

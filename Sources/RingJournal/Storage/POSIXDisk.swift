@@ -208,4 +208,8 @@ final class POSIXFile: DiskFile {
   func dropCache() {
     _ = posix_fadvise(descriptor.raw, 0, 0, POSIX_FADV_DONTNEED)
   }
+
+  func dropCache(of range: Range<Int>) {
+    _ = posix_fadvise(descriptor.raw, range.lowerBound, range.count, POSIX_FADV_DONTNEED)
+  }
 }

@@ -180,6 +180,11 @@ package final class BrokerLink: Sendable {
     }
   }
 
+  /// Whether another member goes first.
+  func hasSuperior(_ member: Member) -> Bool {
+    contents.withLock { $0.schedule.hasSuperior(member.number) }
+  }
+
   func report(_ member: Member, isBackedUp: Bool) {
     wake {
       $0.schedule.report(member.number, isBackedUp: isBackedUp)

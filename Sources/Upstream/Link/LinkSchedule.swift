@@ -123,6 +123,11 @@ struct LinkSchedule: Sendable {
     return .go
   }
 
+  /// Whether some member has a higher priority.
+  func hasSuperior(_ member: Int) -> Bool {
+    members.contains { !$0.isGone && $0.priority > members[member].priority }
+  }
+
   /// Members that wait and that nobody precedes: whom to wake.
   var next: [Int] {
     let due = due

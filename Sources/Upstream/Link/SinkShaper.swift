@@ -1,4 +1,5 @@
 import Batching
+import CoreMetrics
 import GatewayCore
 import Mosquitto
 import Platform
@@ -52,6 +53,8 @@ struct SinkShaper: ~Copyable {
     var isCounted = false
     /// The kernel holds back little of this connection.
     var isOrderly = false
+    /// Where others go first.
+    var allowance: SendAllowance?
   }
 
   /// How long a live record may take besides its batch's delay, how often the wall clock is looked
@@ -144,6 +147,7 @@ struct SinkShaper: ~Copyable {
       link.report(member, isBackedUp: isBackedUp)
     }
     queue = isBackedUp ? .backedUp : .taken
+    if let socket, link.isOrdered { leaveRoom(on: socket, isUsedUp: isBackedUp, now: now) }
     guard link.isMetered, let socket, let carried = SocketTraffic.wireByteCount(of: socket)
     else { return }
     if !traffic.isCounted {
@@ -152,6 +156,25 @@ struct SinkShaper: ~Copyable {
     }
     // What was handed over is charged before it is seen on the socket.
     if carried > traffic.charged { charge(carried - traffic.charged) }
+  }
+
+  /// Keeps the link's queue short for those who go first.
+  private mutating func leaveRoom(on socket: Int32, isUsedUp: Bool, now: MonotonicTime) {
+    let before = traffic.allowance?.byteCount
+    if link.hasSuperior(member) {
+      var allowance = traffic.allowance ?? SendAllowance()
+      guard before == nil || allowance.isDue(now: now) else { return }
+      if let (roundTrip, shortest) = SocketQueue.roundTrip(of: socket) {
+        allowance.look(roundTrip: roundTrip, shortest: shortest, isUsedUp: isUsedUp, now: now)
+      }
+      traffic.allowance = allowance
+    } else {
+      // A reload may have taken away what there was to go first.
+      traffic.allowance?.lift()
+    }
+    guard let allowance = traffic.allowance?.byteCount, allowance != before else { return }
+    SocketQueue.limitUnderWay(of: socket, to: allowance)
+    metrics.sendAllowance.record(allowance)
   }
 
   private mutating func charge(_ byteCount: Int) {

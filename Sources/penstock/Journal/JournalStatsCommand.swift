@@ -10,7 +10,8 @@ struct JournalStatsCommand: ParsableCommand {
     discussion: """
       Reads the file without a lock and without writing: live or dead, also a copy on another \
       machine. Undelivered is what a required sink has not acknowledged; kept is all that the \
-      ring still holds.
+      ring still holds. Accepted ahead is what a sink with drain: live-first has got out of turn, \
+      beyond what it has acknowledged.
 
       Rates come from the newest commit groups, at most an hour of them. Time to full is how long \
       the free part lasts at that rate when nothing is delivered. Time to drain is the backlog \

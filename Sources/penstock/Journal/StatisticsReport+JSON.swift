@@ -63,6 +63,14 @@ extension StatisticsReport {
       $0.put("acknowledged", sink.acknowledged.rawValue)
       $0.put("backlog_records", backlog.records)
       $0.put("backlog_bytes", sinkBacklogBytes[sink.name])
+      $0.put(
+        "accepted_ahead",
+        sink.accepted.map { range in
+          JSONObject {
+            $0.put("first", range.first.rawValue)
+            $0.put("last", range.last.rawValue)
+          }
+        })
       $0.put("skipped_through", facts.skippedThrough[sink.name]?.rawValue)
       $0.put("acknowledged_per_second", rates?.acknowledged[sink.name], digits: 3)
       $0.put("time_to_drain_seconds", backlog.timeToDrain?.seconds, digits: 0)

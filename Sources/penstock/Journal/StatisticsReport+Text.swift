@@ -118,11 +118,13 @@ extension StatisticsReport {
         backlog.timeToDrain.map { Figures.duration($0) }
         ?? (backlog.records == 0
           ? "-" : backlog.isGrowing ? "never: more comes than goes" : "unknown")
+      let ranges = sink.accepted.map { "\($0)" }.joined(separator: ", ")
+      let ahead = ranges.isEmpty ? "" : ", accepted ahead \(ranges)"
       let skipped = facts.skippedThrough[sink.name].map { ", skipped through \($0)" } ?? ""
       table.add([
         sink.name, "\(sink.acknowledged)", "\(backlog.records)",
         Figures.bytes(sinkBacklogBytes[sink.name] ?? 0),
-        (sink.isRequired ? "required" : "best effort") + skipped, drain,
+        (sink.isRequired ? "required" : "best effort") + ahead + skipped, drain,
       ])
     }
     return table.isEmpty ? ["no sink is known"] : table.lines

@@ -63,7 +63,7 @@ struct StatisticsReport {
   }
 
   func backlog(_ sink: JournalStatistics.Sink) -> Backlog {
-    let records = statistics.committed.count(since: sink.acknowledged)
+    let records = sink.missing(of: statistics.committed)
     guard records > 0, let rates, let acknowledged = rates.acknowledged[sink.name],
       acknowledged > 0
     else { return Backlog(records: records, timeToDrain: nil, isGrowing: false) }

@@ -7,6 +7,8 @@ import TestSupport
 /// `edge-config/` has for it, on ports and in a directory of its own. Goes with the owner.
 struct NATSProcess: ~Copyable {
   let port: UInt16
+  /// Messages without PUBACK to one subscription at most: `max_ack_pending` of the configuration.
+  let pendingMax: Int
   private let directory: TemporaryDirectory
   private var process: ChildProcess?
 
@@ -19,6 +21,8 @@ struct NATSProcess: ~Copyable {
     let client = try Loopback.freePort()
     let bytes = try File.readSmall("\(repositoryRoot)/edge-config/\(sample)", byteCountMax: 1 << 16)
     var lines: [String] = []
+    // What the server does without that line.
+    var pendingMax = 100
     for line in String(decoding: bytes, as: UTF8.self).split(
       separator: "\n", omittingEmptySubsequences: false)
     {
@@ -26,6 +30,9 @@ struct NATSProcess: ~Copyable {
       switch line.drop(while: { $0 == " " }).prefix(while: { $0 != ":" }) {
       case "listen" where indentation.isEmpty: lines.append("listen: \"127.0.0.1:\(client)\"")
       case "listen": lines.append("\(indentation)listen: \"127.0.0.1:\(port)\"")
+      case "max_ack_pending":
+        pendingMax = line.split(separator: " ").last.flatMap { Int($0) } ?? pendingMax
+        lines.append(String(line))
       case "store_dir": lines.append("\(indentation)store_dir: \"\(directory.path)/store\"")
       default: lines.append(String(line))
       }
@@ -34,6 +41,7 @@ struct NATSProcess: ~Copyable {
       "\(directory.path)/nats.conf", with: Array(lines.joined(separator: "\n").utf8))
     self.directory = directory
     self.port = port
+    self.pendingMax = pendingMax
   }
 
   var endpoint: BrokerEndpoint { BrokerEndpoint(host: "127.0.0.1", port: port) }

@@ -69,6 +69,12 @@ final class SampleJournal {
     journal.state.acknowledge(sink, through: Sequence(sequence))
   }
 
+  /// Out of turn, as with `drain: live-first`.
+  func accept(_ sink: Int, _ range: ClosedRange<UInt64>) {
+    _ = journal.state.accept(
+      sink, SequenceRange(Sequence(range.lowerBound), Sequence(range.upperBound)))
+  }
+
   func close() throws { try journal.writer.close() }
 
   /// Five data records, one of them binary, and two refused messages; `central` has got three.

@@ -22,8 +22,12 @@ final class ThinLink {
     return ["tc", "mosquitto"].allSatisfy { Environment.executable(named: $0) != nil }
   }()
 
-  /// - Parameter rate: as tc(8) reads it: `320kbit`; nil: what the machine can.
-  init(rate: String?) throws {
+  /// - Parameters:
+  ///   - rate: as tc(8) reads it: `320kbit`; nil: what the machine can.
+  ///   - queue: for how long a packet may stand in the link's queue before it is forgotten, as
+  ///     tc(8) reads it. A modem's is deep. TCP then fills it, as it does where its congestion
+  ///     control is CUBIC, the kernel's usual one.
+  init(rate: String?, queue: String = "300ms") throws {
     namespace = "penstock-\(getpid())"
     directory = try TemporaryDirectory(prefix: "penstock-thin")
     // The second and third byte of the address keep test processes apart.
@@ -43,9 +47,12 @@ final class ThinLink {
         tool: "tc",
         [
           "qdisc", "add", "dev", near, "root", "tbf", "rate", rate, "burst", "4kb", "latency",
-          "300ms",
+          queue,
         ])
       guard shaped.code == 0 else { throw TestFailure("tc: \(shaped.error)") }
+      try ip(
+        "route", "replace", "\(network).0/30", "dev", near, "src", "\(network).1", "congctl",
+        "cubic")
     }
     let configuration = "\(directory.path)/conf"
     try File.replace(

@@ -43,8 +43,8 @@ package struct AssetState: Sendable, Hashable {
   package var readingOrigin: ReadingOrigin?
   /// When the newest reading was received. No part of equality.
   package var readingTime: WallTime?
-  /// Rules whose alert stands, sorted.
-  package var alerts: [String] = []
+  /// Sorted by rule.
+  package var standing: [StandingAlert] = []
   /// `requested`, `scheduled`, `stopping`, `stopped`; nil when no case runs.
   package var maintenance: String?
 
@@ -52,6 +52,30 @@ package struct AssetState: Sendable, Hashable {
     self.number = number
     self.id = id
   }
+}
+
+/// An alert that was raised and not cleared.
+package struct StandingAlert: Sendable, Hashable {
+  package var rule: String
+  /// `info`, `warning` or `critical`; other words of newer versions count as a warning.
+  package var severity: String
+
+  package init(rule: String, severity: String) {
+    self.rule = rule
+    self.severity = severity
+  }
+}
+
+/// How much an asset needs somebody, from what is known of it.
+package enum AssetRisk: String, Sendable, Hashable, CaseIterable {
+  /// Retired, or measured and without an alert.
+  case none
+  /// Nothing has been measured lately, or an alert for information stands.
+  case low
+  /// A warning stands, or a maintenance case runs.
+  case medium
+  /// A critical alert stands.
+  case high
 }
 
 /// What a person asks first about an asset.
@@ -70,9 +94,21 @@ extension AssetState {
   /// Depends on the clock, so it is not stored.
   package func status(now: WallTime, staleAfter: Duration) -> AssetStatus {
     if isRetired { return .retired }
-    if !alerts.isEmpty { return .alarm }
+    if !standing.isEmpty { return .alarm }
     guard let readingTime else { return .silent }
     return now.nanoseconds - readingTime.nanoseconds > staleAfter.nanoseconds ? .stale : .online
+  }
+
+  /// Rules whose alert stands, sorted.
+  package var alerts: [String] { standing.map(\.rule) }
+
+  /// Depends on the clock, so it is not stored.
+  package func risk(now: WallTime, staleAfter: Duration) -> AssetRisk {
+    if isRetired { return .none }
+    if standing.contains(where: { $0.severity == "critical" }) { return .high }
+    if maintenance != nil || standing.contains(where: { $0.severity != "info" }) { return .medium }
+    let isMeasured = status(now: now, staleAfter: staleAfter) == .online
+    return isMeasured ? .none : .low
   }
 
   /// Folds one event in.
@@ -97,13 +133,15 @@ extension AssetState {
       }
       readingTime = event.time
     case .alertRaised:
-      let rule = Payload.text("rule", in: event.payload) ?? ""
-      if !alerts.contains(rule) {
-        alerts.insert(rule, at: alerts.firstIndex { $0 > rule } ?? alerts.endIndex)
-      }
+      let alert = StandingAlert(
+        rule: Payload.text("rule", in: event.payload) ?? "",
+        severity: Payload.text("severity", in: event.payload) ?? "")
+      standing.removeAll { $0.rule == alert.rule }
+      standing.insert(
+        alert, at: standing.firstIndex { $0.rule > alert.rule } ?? standing.endIndex)
     case .alertCleared:
       let rule = Payload.text("rule", in: event.payload) ?? ""
-      alerts.removeAll { $0 == rule }
+      standing.removeAll { $0.rule == rule }
     case .maintenanceRequested: maintenance = "requested"
     case .maintenanceScheduled: maintenance = "scheduled"
     case .maintenanceStopping: maintenance = "stopping"
@@ -171,11 +209,17 @@ extension AssetState {
     readings.merge(json)
   }
 
-  /// Alerts as lines.
-  package var alertsText: String { alerts.joined(separator: "\n") }
+  /// Alerts as lines: rule, space, severity.
+  package var alertsText: String {
+    standing.map { "\($0.rule) \($0.severity)" }.joined(separator: "\n")
+  }
 
   package mutating func setAlerts(text: String) {
-    alerts = text.split(separator: "\n").map(String.init)
+    standing = text.split(separator: "\n").map { line in
+      let end = line.lastIndex(of: " ") ?? line.endIndex
+      return StandingAlert(
+        rule: String(line[..<end]), severity: String(line[end...].dropFirst()))
+    }
   }
 }
 

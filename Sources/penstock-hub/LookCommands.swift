@@ -7,8 +7,11 @@ import Platform
 struct AssetsCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "assets",
-    abstract: "List the assets: status, last readings, alerts.",
+    abstract: "List the assets: status, risk, last readings, alerts.",
     discussion: """
+      RISK: high with a critical alert; medium with a warning or a running maintenance case; low \
+      with an alert for information, or when nothing has been measured lately; else none.
+
       --as-of tells what was known at a position, or at a time (RFC 3339, as the hub's clock had \
       it): states are made anew from the nearest snapshot and the events after it.
       """)
@@ -40,6 +43,7 @@ struct AssetsCommand: ParsableCommand {
         JSONLine { line in
           line.put("id", asset.id)
           line.put("status", asset.status(now: now, staleAfter: staleAfter).rawValue)
+          line.put("risk", asset.risk(now: now, staleAfter: staleAfter).rawValue)
           line.put("registered", asset.isRegistered)
           line.put("retired", asset.isRetired)
           line.put("version", asset.version)
@@ -53,12 +57,14 @@ struct AssetsCommand: ParsableCommand {
       }
       return
     }
-    var table = Table("ASSET", "STATUS", ">VERSION", "READ AT", "READINGS", "ALERTS", "MAINTENANCE")
+    var table = Table(
+      "ASSET", "STATUS", "RISK", ">VERSION", "READ AT", "READINGS", "ALERTS", "MAINTENANCE")
     for asset in assets {
       table.add(
         asset.id,
         asset.status(now: now, staleAfter: staleAfter).rawValue
           + (asset.isRegistered ? "" : " (unregistered)"),
+        asset.risk(now: now, staleAfter: staleAfter).rawValue,
         "\(asset.version)", asset.readingTime?.description ?? "-",
         asset.readings.map { "\($0.name)=\($0.value)" }.joined(separator: " "),
         asset.alerts.joined(separator: ","), asset.maintenance ?? "-")

@@ -302,8 +302,10 @@ struct PostgresProcessSuite {
       try hub.metric("penstock_hub_connected") == 0
         && hub.metric("penstock_hub_commit_failures_total") > failures
     }
-    let page = try LoopbackHTTP.get("/healthz", port: hub.pagePort)?.body ?? ""
-    #expect(page.contains("the database does not take the transaction"), "\(page)")
+    try hub.wait(for: "the page to say why") {
+      let page = try LoopbackHTTP.get("/healthz", port: hub.pagePort)?.body ?? ""
+      return page.contains("the database does not take the transaction")
+    }
     // The broker keeps what has no PUBACK.
     #expect(try hub.metric("penstock_hub_position") == 20)
     try server.start()

@@ -112,6 +112,7 @@ private struct Hall: ~Copyable {
     #expect(command.payload.hasPrefix(#"{"commandId":"case-3-stop-1","assetId":"ND01","command":"#))
     #expect(command.expiry == 60)
     #expect(hall.stage.engine.book["ND01"]?.maintenance == "stopping")
+    #expect(hall.stage.engine.book["ND01"]?.risk(now: hall.now, staleAfter: .seconds(60)) == .high)
     try hall.step(restarts)
     #expect(try hall.read(121) == ["metric.recorded.v1"])
     try hall.step(restarts)

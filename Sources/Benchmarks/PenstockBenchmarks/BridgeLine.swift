@@ -28,8 +28,10 @@ final class BridgeLine {
   private var agent: ChildProcess?
 
   /// Prepares all and starts the field broker, with its bridge, if it is the carrier.
-  /// - Parameter centralAddress: where a centre of another kind listens, instead of ours.
-  init(_ carrier: Carrier, centralAddress: String? = nil) throws {
+  /// - Parameters:
+  ///   - centralAddress: where a centre of another kind listens, instead of ours.
+  ///   - accept: whose acceptance counts at the gateway, if it is the carrier.
+  init(_ carrier: Carrier, centralAddress: String? = nil, accept: String = "broker") throws {
     self.carrier = carrier
     var options = BrokerOptions()
     options.maxInflightMessages = 1000
@@ -53,6 +55,7 @@ final class BridgeLine {
       options.journalSize = "256MiB"
       options.batchMaxRecords = records
       options.batchMaxDelay = delay
+      options.accept = accept
       let url = "mqtt://127.0.0.1:\(self.central.port)"
       let text = options.configuration(dataDirectory: try directory.makeSubdirectory("data"))
         .replacing(url, with: "mqtt://\(address)\n    insecure_plaintext: true")
@@ -91,6 +94,13 @@ final class BridgeLine {
   var committed: UInt64 {
     let path = "\(directory.path)/data/telemetry.journal"
     return (try? JournalInspector.statistics(path: path))?.committed.rawValue ?? 0
+  }
+
+  /// Records that the destination has accepted.
+  var acknowledged: UInt64 {
+    let path = "\(directory.path)/data/telemetry.journal"
+    let statistics = try? JournalInspector.statistics(path: path)
+    return statistics?.sinks.first?.acknowledged.rawValue ?? 0
   }
 
   /// Publishes to the field broker and waits until it has acknowledged all. `rate` nil: as fast as

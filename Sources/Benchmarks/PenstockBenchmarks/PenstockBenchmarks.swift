@@ -18,6 +18,7 @@
 //   bytes         bytes on the upstream interface, beside a Mosquitto bridge (root)
 //   hub           batches applied to SQLite beside bare prepared inserts of the same rows;
 //                 rebuilding the state; emptying the outbox
+//   hub-drain     a gateway's backlog applied by the hub, beside the same batches from a queue
 //
 // `consume-durable` is the child process of `ingest`.
 
@@ -48,6 +49,7 @@ struct PenstockBenchmarks {
         try BridgeBenchmark.latency()
         try BridgeBenchmark.bytes()
         try HubBenchmark.run()
+        try HubDrainBenchmark.run()
       case "ingest": try IngestBenchmark.run()
       case "filter": try FilterBenchmark.run()
       case "dedup": try DeduplicationBenchmark.run()
@@ -63,11 +65,13 @@ struct PenstockBenchmarks {
       case "latency": try BridgeBenchmark.latency()
       case "bytes": try BridgeBenchmark.bytes()
       case "hub": try HubBenchmark.run()
+      case "hub-drain": try HubDrainBenchmark.run()
       case "consume-durable": try DurableConsumer.run(Array(arguments.dropFirst()))
       case .some(let name):
         Console.error(
           "no benchmark \(name): ingest, filter, dedup, append, commit, read, open, "
-            + "amplification, memory, sizing, bridge, drain, latency, bytes or hub")
+            + "amplification, memory, sizing, bridge, drain, latency, bytes, hub "
+            + "or hub-drain")
         exit(64)
       }
     } catch {

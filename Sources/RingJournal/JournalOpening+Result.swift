@@ -84,12 +84,10 @@ extension JournalOpening {
     do throws(SystemError) {
       var sinks: [SinkState] = []
       for row in cursors.rows {
-        var intervals = row.intervals
-        intervals.clamp(through: Sequence(plan.committed))
-        let cursor = intervals.absorb(through: Sequence(cursors.cursor(row, plan)))
+        let (cursor, intervals) = cursors.acceptance(row, plan)
         sinks.append(
           SinkState(
-            name: row.sink.name, isRequired: row.sink.required, acknowledged: cursor.rawValue,
+            name: row.sink.name, isRequired: row.sink.required, acknowledged: cursor,
             intervals: intervals,
             skippedThrough: min(row.skippedThrough, plan.committed), wakeUp: try WakeUp()))
       }

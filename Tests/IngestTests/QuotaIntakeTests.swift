@@ -73,6 +73,7 @@ private func runs(_ state: JournalState) throws -> [Run] {
         Run(kind: .data, topic: "pumps/2/metrics", count: 20),
       ])
     #expect(intake.refusedCount == 100 - taken)
+    #expect(intake.counts.overQuota == Int(100 - taken))
     #expect(state.statistics().gapRecords == [.quota: 100 - taken])
     let told = try #require(intake.takeRefusal())
     #expect(told.topic == "pumps/1/metrics" && told.quota == ByteCount(40_000))

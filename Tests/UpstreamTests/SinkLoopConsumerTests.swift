@@ -221,10 +221,16 @@ private final class Consumer {
       [UInt8](repeating: 0x20, count: 20_000),
     ]
     for word in words {
+      // Once before anything is sent, and again when all of it is.
       kit.broker.retained = word
-      kit.broker.answer = { _ in .code(.success) }
-      try kit.drain(.milliseconds(100))
-      #expect(kit.cursor == 0)
+      var count = 0
+      kit.broker.answer = { _ in
+        count += 1
+        if count == 3 { kit.broker.tell(bytes: word) }
+        return .code(.success)
+      }
+      try kit.drain(.milliseconds(200))
+      #expect(count == 3 && kit.cursor == 0, "\(String(decoding: word.prefix(200), as: UTF8.self))")
     }
   }
 

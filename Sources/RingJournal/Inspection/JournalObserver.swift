@@ -197,10 +197,11 @@ extension JournalState {
     do throws(SystemError) {
       var sinks: [SinkState] = []
       for row in cursors.rows {
+        let (cursor, intervals) = cursors.acceptance(row, plan)
         sinks.append(
           SinkState(
             name: row.sink.name, isRequired: row.sink.required,
-            acknowledged: cursors.cursor(row, plan),
+            acknowledged: cursor, intervals: intervals,
             skippedThrough: min(row.skippedThrough, plan.committed),
             wakeUp: try WakeUp()))
       }

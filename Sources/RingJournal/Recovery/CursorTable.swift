@@ -96,4 +96,15 @@ struct CursorTable: Sendable {
     }
     return max(first.first, plan.oldestKept) - 1
   }
+
+  /// The same with what the sink has accepted beyond it, as far as that was committed: what adjoins
+  /// the cursor moves it.
+  func acceptance(
+    _ row: Row, _ plan: RecoveryPlan
+  ) -> (cursor: UInt64, intervals: AcceptedIntervals) {
+    var intervals = row.intervals
+    intervals.clamp(through: Sequence(plan.committed))
+    let cursor = intervals.absorb(through: Sequence(cursor(row, plan)))
+    return (cursor.rawValue, intervals)
+  }
 }

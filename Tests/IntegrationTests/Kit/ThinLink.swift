@@ -2,6 +2,7 @@ import GatewayCore
 import Glibc
 import Mosquitto
 import Platform
+import Synchronization
 import TestSupport
 
 /// A broker behind a link that carries so much and no more: Mosquitto in a network namespace of its
@@ -12,6 +13,8 @@ final class ThinLink {
   private let namespace: String
   private let directory: TemporaryDirectory
   private var broker: ChildProcess?
+
+  private static let count = Atomic(0)
 
   /// Root, ip(8), tc(8) and Mosquitto.
   static let isPossible: Bool = {
@@ -25,13 +28,15 @@ final class ThinLink {
   /// - Parameters:
   ///   - rate: as tc(8) reads it: `320kbit`; nil: what the machine can.
   ///   - queue: for how long a packet may stand in the link's queue before it is forgotten, as
-  ///     tc(8) reads it. A modem's is deep. TCP then fills it, as it does where its congestion
-  ///     control is CUBIC, the kernel's usual one.
+  ///     tc(8) reads it. A modem's is deep, and TCP fills it until something is lost: here by Reno,
+  ///     which looks at nothing else, whatever the machine's own congestion control is.
   init(rate: String?, queue: String = "300ms") throws {
-    namespace = "penstock-\(getpid())"
+    // What the one before leaves behind goes in its own time.
+    let number = Self.count.add(1, ordering: .relaxed).newValue
+    namespace = "penstock-\(getpid())-\(number)"
     directory = try TemporaryDirectory(prefix: "penstock-thin")
     // The second and third byte of the address keep test processes apart.
-    let id = Int(getpid()) % 65_536
+    let id = (Int(getpid()) * 7 + number) % 65_536
     let network = "10.\(id / 256).\(id % 256)"
     endpoint = BrokerEndpoint(host: "\(network).2", port: 1883)
     let (near, far) = ("pn\(id)", "pf\(id)")
@@ -52,7 +57,7 @@ final class ThinLink {
       guard shaped.code == 0 else { throw TestFailure("tc: \(shaped.error)") }
       try ip(
         "route", "replace", "\(network).0/30", "dev", near, "src", "\(network).1", "congctl",
-        "cubic")
+        "reno")
     }
     let configuration = "\(directory.path)/conf"
     try File.replace(

@@ -120,7 +120,10 @@ struct PostgresProcessSuite {
   func killControl() throws {
     let server = try PostgresServer()
     let central = try makeBroker()
-    let hub = try HubUnderTest(centralPort: central.port, database: try server.makeDatabase())
+    // What is lost is not waited for.
+    let hub = try HubUnderTest(
+      centralPort: central.port, database: try server.makeDatabase(),
+      lines: ["assets: {contiguity_wait: 0s}"])
     try hub.start(
       environment: [HubSabotage.variable: HubSabotage.acknowledgeBeforeCommit.rawValue])
     try hub.wait(for: "the hub to be connected") { try hub.metric("penstock_hub_connected") == 1 }
@@ -235,6 +238,43 @@ struct PostgresProcessSuite {
     #expect(published.count < 201)
   }
 
+  @Test("brokers that restart under load: the log is read on, each message out in order")
+  func brokerRestarts() throws {
+    let server = try PostgresServer()
+    var options = BrokerOptions()
+    options.maxQueuedMessages = 0
+    options.persistence = true
+    var central = try BrokerProcess(name: "central", options: options)
+    try central.start()
+    let hub = try HubUnderTest(
+      centralPort: central.port, database: try server.makeDatabase(), lines: [Reader.log.line])
+    try hub.startConnected()
+    var maker = BatchMaker()
+    var sent: UInt64 = 0
+    var numbers: [Int] = []
+    for round in 0..<3 {
+      // Sessions go on: what a follower has not taken comes to the next one of its name.
+      let follower = try Client(central.endpoint, id: "follower", filter: Self.filter)
+      let client = try Client(central.endpoint, id: "gateway-\(round)")
+      for _ in 0..<20 {
+        try client.publish([(maker.topic, maker.assets(sent + 1...sent + 10))])
+        sent += 10
+      }
+      let all = Int(sent)
+      if round == 2 {
+        try follower.run(for: "everything to be out") {
+          Set(numbers + publications(follower.messages)).count == all
+        }
+      } else {
+        try central.restart()
+      }
+      numbers += publications(follower.messages)
+    }
+    #expect(Set(numbers) == Set(1...Int(sent)))
+    #expect(firsts(numbers) == Array(1...Int(sent)))
+    try hub.stop()
+  }
+
   // MARK: - The server is away
 
   @Test("a server that is away for a while: batches stay with the broker, and the page says so")
@@ -295,13 +335,15 @@ struct PostgresProcessSuite {
 
   @Test(
     "two hubs on one database: each batch once, one of them killed on the way",
-    arguments: [true, false])
-  func twoHubs(isShared: Bool) throws {
+    arguments: [(true, Reader.relay), (false, .relay), (true, .log)])
+  private func twoHubs(isShared: Bool, reader: Reader) throws {
     let server = try PostgresServer()
     let central = try makeBroker()
     let follower = try Client(central.endpoint, id: "follower", filter: Self.filter)
     let database = try server.makeDatabase()
-    let lines = ["consume: {shared_group: \(isShared ? "hubs" : "none"), batches_per_commit: 2}"]
+    let lines = [
+      "consume: {shared_group: \(isShared ? "hubs" : "none"), batches_per_commit: 2}", reader.line,
+    ]
     let hubs = try ["a", "b"].map { name in
       try HubUnderTest(
         centralPort: central.port, database: database, name: name, lines: lines)
@@ -330,7 +372,7 @@ struct PostgresProcessSuite {
     #expect(firsts(publications(follower.messages)) == Array(1...Int(all)))
     let overtaken = try hubs.map { try $0.metric("penstock_hub_overtaken_total") }
     let taken = try hubs.map { try $0.metric("penstock_hub_batches_total") }
-    Console.line("shared \(isShared): batches \(taken), overtaken \(overtaken)")
+    Console.line("shared \(isShared), \(reader.rawValue): batches \(taken), overtaken \(overtaken)")
     #expect(taken.allSatisfy { $0 > 0 })
     #expect(overtaken.contains { $0 > 0 })
     for hub in hubs { #expect(try hub.stop() == 0) }

@@ -5,6 +5,7 @@
 import Envelope
 import GatewayConfiguration
 import GatewayCore
+import Glibc
 import Platform
 import TestSupport
 import Testing
@@ -168,6 +169,32 @@ struct PostgresStoreTests {
     #expect(stage.engine.position == 1)
     try stage.take(batches.received(2, [.reading("ND01", 2)]))
     #expect(try stage.events().count == 2)
+  }
+
+  @Test("a server that stands still is away, after a while that has a limit")
+  func silent() throws {
+    let server = try PostgresServer()
+    var options = try Self.options(try server.makeDatabase())
+    options.patience = .milliseconds(500)
+    options.connectLimit = .milliseconds(500)
+    let store = try PostgresStore(options)
+    _ = try store.load()
+    server.send(signal: SIGSTOP)
+    let start = Clock.monotonic()
+    for _ in 0..<2 {
+      do throws(HubStoreError) {
+        _ = try store.load()
+        Issue.record("a stopped server has answered")
+      } catch {
+        #expect(error.code == .unavailable)
+      }
+    }
+    #expect(Clock.monotonic().since(start) < .seconds(10))
+    server.send(signal: SIGCONT)
+    let deadline = Deadline(in: .seconds(20))
+    while (try? store.load()) == nil {
+      guard !deadline.isOver else { throw TestFailure("it does not come back") }
+    }
   }
 
   @Test("a password comes from its file, with what must be escaped in a URL")

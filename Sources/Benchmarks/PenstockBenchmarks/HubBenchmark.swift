@@ -58,6 +58,39 @@ enum HubBenchmark {
         + (result.isEqual ? "state equal" : "STATE DIFFERENT"))
     store.close()
     try relay()
+    if let url = Environment.value(of: "PENSTOCK_BENCH_DATABASE") { try postgres(url) }
+  }
+
+  /// The same batches into an empty PostgreSQL, which is on this machine or not.
+  private static func postgres(_ url: String) throws {
+    let store = try HubDatabase(url).open(.write)
+    let feed = Feed(pumps: pumps)
+    var engine = try Self.engine(store)
+    var applied = Costs()
+    try apply(feed.batches(20, of: batchEvents), store, &engine, &applied)
+    for group in [1, groupBatches] {
+      let total = 200_000
+      let batches = (0..<total / batchEvents).map { _ in feed.batches(1, of: batchEvents)[0] }
+      applied = Costs()
+      let start = Clock.monotonic()
+      for first in stride(from: 0, to: batches.count, by: group) {
+        let part = Array(batches[first..<min(first + group, batches.count)])
+        try apply(part, store, &engine, &applied)
+      }
+      let rate = Double(total) / Clock.monotonic().since(start).seconds
+      Console.line("  PostgreSQL, \(group) batches per transaction: \(Int(rate)) events/s")
+      Console.line("    \(applied.text(events: total))")
+    }
+    let start = Clock.monotonic()
+    _ = try Self.engine(store)
+    let seconds = Clock.monotonic().since(start).seconds
+    Console.line(
+      "  what a hub that was overtaken loads: \(Int(seconds * 1000)) ms with \(feed.sent) events")
+    store.close()
+  }
+
+  private static func engine(_ store: some HubStore) throws -> HubEngine {
+    try HubEngine(rules: HubRules(hubID: "bench"), store: store, clock: Clock.monotonic())
   }
 
   private static func percent(_ value: Double) -> String {
@@ -81,7 +114,7 @@ enum HubBenchmark {
 
   /// From bytes on the wire to the commit, as the consumer's loop does it.
   private static func apply(
-    _ batches: [[UInt8]], _ store: SQLiteStore, _ engine: inout HubEngine, _ costs: inout Costs
+    _ batches: [[UInt8]], _ store: any HubStore, _ engine: inout HubEngine, _ costs: inout Costs
   ) throws {
     let start = Clock.monotonic()
     var decoder = EnvelopeDecoder()

@@ -73,6 +73,7 @@ torture: deps build ## every campaign in full, with its negative controls; root 
 	  PENSTOCK_PAUSE_SECONDS=90 PENSTOCK_BACKLOG_MESSAGES=100000 \
 	  $(SWIFT) test --skip-build --no-parallel \
 	  --filter 'CrashTests|Failpoint|StallTests|ClockTests|ScarcityTests|OpeningTests|RingFullTests'
+	PENSTOCK_HUB_KILLS=100 $(SWIFT) test --skip-build --no-parallel --filter HubProcessTests
 	PENSTOCK_MALFORMED_LIVES=100 $(SWIFT) test --skip-build --no-parallel --filter NetworkTests
 	PENSTOCK_HUB_KILLS=100 $(SWIFT) test --skip-build --no-parallel --filter HubProcessTests
 

@@ -122,6 +122,9 @@ package protocol HubStore: AnyObject, Sendable {
   /// last `load` or `commit` of this one.
   func commit(_ changes: HubChanges) throws(HubStoreError)
 
+  /// Whether nobody else has written since the last `load` or `commit`.
+  func isCurrent() throws(HubStoreError) -> Bool
+
   /// After a conflict: other hubs wait with their commits until `endTurn`, so that what is loaded
   /// and decided now is not overtaken again. Bounded by the patience of those who wait.
   func takeTurn() throws(HubStoreError)
@@ -179,6 +182,7 @@ package protocol HubStore: AnyObject, Sendable {
 
 // What a store does that keeps other writers out altogether.
 extension HubStore {
+  package func isCurrent() throws(HubStoreError) -> Bool { true }
   package func takeTurn() throws(HubStoreError) {}
   package func endTurn() {}
   package func claimOutbox() throws(HubStoreError) -> Bool { true }

@@ -12,7 +12,9 @@ import PumpTelemetry
 import TestSupport
 import Testing
 
-@Suite("hub processes on PostgreSQL", .serialized, .enabled(if: PostgresServer.isInstalled))
+@Suite(
+  "hub processes on PostgreSQL", .serialized,
+  .enabled(if: PostgresServer.isInstalled, "PostgreSQL is not installed"))
 struct PostgresProcessSuite {
   private static let kills = Environment.value(of: "PENSTOCK_HUB_KILLS").flatMap(Int.init) ?? 10
 

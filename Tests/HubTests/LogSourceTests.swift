@@ -10,7 +10,8 @@ import Testing
 
 @testable import Hub
 
-@Suite("log source", .enabled(if: PostgresServer.isInstalled), .postgres)
+@Suite(
+  "log source", .enabled(if: PostgresServer.isInstalled, "PostgreSQL is not installed"), .postgres)
 struct LogSourceTests {
   private let batches = Batches()
 

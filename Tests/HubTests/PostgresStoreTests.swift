@@ -12,7 +12,9 @@ import Testing
 
 @testable import Hub
 
-@Suite("PostgreSQL store", .enabled(if: PostgresServer.isInstalled), .postgres)
+@Suite(
+  "PostgreSQL store", .enabled(if: PostgresServer.isInstalled, "PostgreSQL is not installed"),
+  .postgres)
 struct PostgresStoreTests {
   private static func options(_ url: String) throws -> PostgresOptions {
     PostgresOptions(url: try PostgresURL(url))
@@ -64,7 +66,10 @@ struct PostgresStoreTests {
     } catch {
       #expect(error.code == .conflict)
     }
+    #expect(try one.isCurrent())
+    #expect(try !other.isCurrent())
     try second.restart()
+    #expect(try other.isCurrent())
     let again = second.engine.decide(
       [batches.received(1, [.asset("ND01", "\"type\":\"esp\"")])], now: Batches.time,
       clock: second.clock)

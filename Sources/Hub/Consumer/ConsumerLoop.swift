@@ -100,6 +100,8 @@ package struct ConsumerLoop<Store: HubStore>: ~Copyable {
   /// before something is decided or after it was committed.
   private mutating func serveAll(_ engine: inout HubEngine) throws {
     while !control.isStopping {
+      // What gateways are told first is what is there now, whoever has written it.
+      if try !store.isCurrent() { engine = try makeEngine() }
       do {
         try connectAndServe(&engine)
       } catch let error as MosquittoError {

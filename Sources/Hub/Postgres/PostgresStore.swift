@@ -252,11 +252,23 @@ package final class PostgresStore: HubStore {
     }
   }
 
+  package func isCurrent() throws(HubStoreError) -> Bool {
+    try onWriter { (connection, revision) throws(PostgresError) in
+      let answer = try connection.run([
+        PostgresStatement("SELECT value FROM counters WHERE name = 'revision'")
+      ])[0]
+      return answer.rows.first?.integer(0) == revision
+    }
+  }
+
   package func takeTurn() throws(HubStoreError) {
     try writer.withLock { (line) throws(HubStoreError) in
       guard !line.hasTurn else { return }
       try self.run(&line) { (connection) throws(PostgresError) in
         _ = try connection.lock(.turn, "pg_advisory_lock")
+        // A hub that stands still with the turn must not hold up the others for ever.
+        try connection.script(
+          "SET idle_session_timeout = \(Self.lockWait.nanoseconds / 1_000_000)")
       }
       line.hasTurn = true
     }
@@ -269,6 +281,7 @@ package final class PostgresStore: HubStore {
       // Where that fails the connection is gone, and the lock with it.
       try? self.run(&line) { (connection) throws(PostgresError) in
         _ = try connection.lock(.turn, "pg_advisory_unlock")
+        try connection.script("SET idle_session_timeout = 0")
       }
     }
   }

@@ -113,6 +113,8 @@ package struct AssetChange: Sendable, Hashable {
 package struct HubChanges: Sendable {
   /// The position of the last event before these: another writer moved it if it is not there.
   package var expectedPosition: UInt64
+  /// Likewise, for what has no event. Nil: not looked at.
+  package var expectedRevision: Int64?
   package var time: WallTime
   /// Ascending by position, dense behind `expectedPosition`.
   package var events: [HubEvent] = []

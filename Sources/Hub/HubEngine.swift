@@ -70,9 +70,11 @@ package struct HubEngine: ~Copyable {
   private let ignoresInbox: Bool
   package private(set) var book = AssetBook()
   package private(set) var inboxes = InboxBook()
-  package private(set) var position: UInt64
-  private var publication: UInt64
-  private var outboxNumber: UInt64
+  package private(set) var position: UInt64 = 0
+  /// Of the store, once the last group is committed.
+  package private(set) var revision: Int64?
+  private var publication: UInt64 = 0
+  private var outboxNumber: UInt64 = 0
   private let policies: [any HubPolicy]
   private var gateways: [Int64: String] = [:]
   private var sources: [String: Int64] = [:]
@@ -102,18 +104,49 @@ package struct HubEngine: ~Copyable {
     var identities = IdentityWindow(capacity: rules.identityCount)
     let count = UInt64(rules.identityCount)
     let start = state.position > count ? state.position - count : 0
-    try store.forEachEvent(EventQuery(after: start)) { event in
-      guard event.source != 0 else { return }
-      _ = identities.admit(source: event.source, id: event.messageID, payload: event.payload)
-    }
-    for event in state.waiting {
-      _ = identities.admit(source: event.source, id: event.messageID, payload: event.payload)
-    }
+    try Self.remember(state, after: start, of: store, in: &identities)
     self.identities = identities
     self.ignoresInbox = ignoresInbox
     self.rules = rules
     self.policies = policies
+    adopt(state, clock)
+  }
+
+  /// After a commit that another hub was faster than: what was decided for it never happened, and
+  /// what the other has left is gone on from. Reads the events that are new, not all of them.
+  ///
+  /// - Throws: what the store throws; the engine is of no use then.
+  package mutating func overtaken(by store: some HubStore, clock: MonotonicTime) throws {
+    let known = changes.expectedPosition
+    identities.takeBack()
+    let state = try store.load()
+    try Self.remember(state, after: known, of: store, in: &identities)
+    adopt(state, clock)
+  }
+
+  private static func remember(
+    _ state: HubState, after position: UInt64, of store: some HubStore,
+    in identities: inout IdentityWindow
+  ) throws {
+    try store.forEachEvent(EventQuery(after: position)) { event in
+      guard event.source != 0 else { return }
+      _ = identities.admit(
+        source: event.source, id: event.messageID, payload: event.payload,
+        isCommitted: true)
+    }
+    for event in state.waiting {
+      _ = identities.admit(
+        source: event.source, id: event.messageID, payload: event.payload,
+        isCommitted: true)
+    }
+  }
+
+  private mutating func adopt(_ state: HubState, _ clock: MonotonicTime) {
+    (book, inboxes) = (AssetBook(), InboxBook())
+    (gateways, sources, places) = ([:], [:], [:])
+    (touched, touchedInboxes, answered) = ([], [], [])
     position = state.position
+    revision = state.revision
     publication = state.publication
     outboxNumber = state.outboxNumber
     for (number, text) in state.sources { sources[text] = number }
@@ -157,6 +190,7 @@ package struct HubEngine: ~Copyable {
       AssetChange(state: book.assets[$0], expectedVersion: versionsBefore[$0] ?? 0)
     }
     changes.inboxes = touchedInboxes.sorted().map { inboxes[$0] }
+    if !changes.isEmpty, let before = revision { revision = before + 1 }
     return changes
   }
 
@@ -187,6 +221,8 @@ package struct HubEngine: ~Copyable {
     answered.removeAll(keepingCapacity: true)
     counts = EngineCounts()
     changes = HubChanges(expectedPosition: position, time: now)
+    changes.expectedRevision = revision
+    identities.begin()
   }
 
   // MARK: - Envelopes

@@ -43,6 +43,8 @@ package struct HubStoreError: Error, Sendable, Hashable, CustomStringConvertible
 package struct HubState: Sendable {
   /// Of the last event.
   package var position: UInt64 = 0
+  /// Counts commits, where several hubs may write; nil where one does.
+  package var revision: Int64?
   /// Of the last published event.
   package var publication: UInt64 = 0
   /// Of the last outbox row there ever was.
@@ -119,11 +121,11 @@ package protocol HubStore: AnyObject, Sendable {
 
   /// Makes all of it durable (power loss included) or nothing. `.conflict` when the last position
   /// or the version of an asset is not the expected one, or when another hub has written since the
-  /// last `load` or `commit` of this one.
+  /// expected revision. Changes that are empty do nothing.
   func commit(_ changes: HubChanges) throws(HubStoreError)
 
-  /// Whether nobody else has written since the last `load` or `commit`.
-  func isCurrent() throws(HubStoreError) -> Bool
+  /// Whether nobody has written since a revision.
+  func isCurrent(_ revision: Int64?) throws(HubStoreError) -> Bool
 
   /// After a conflict: other hubs wait with their commits until `endTurn`, so that what is loaded
   /// and decided now is not overtaken again. Bounded by the patience of those who wait.
@@ -182,7 +184,7 @@ package protocol HubStore: AnyObject, Sendable {
 
 // What a store does that keeps other writers out altogether.
 extension HubStore {
-  package func isCurrent() throws(HubStoreError) -> Bool { true }
+  package func isCurrent(_ revision: Int64?) throws(HubStoreError) -> Bool { true }
   package func takeTurn() throws(HubStoreError) {}
   package func endTurn() {}
   package func claimOutbox() throws(HubStoreError) -> Bool { true }

@@ -8,6 +8,10 @@ struct IdentityWindow: ~Copyable {
   private var window: DeduplicationWindow
   private let hasher: MessageHasher
   private var scratch: [UInt8] = []
+  /// Admitted since `begin`.
+  private var recent: [MessageIDHash] = []
+  /// In the window, and yet not admitted. Nearly always empty.
+  private var withdrawn: Set<MessageIDHash> = []
 
   enum Answer { case new, duplicate, conflict }
 
@@ -16,18 +20,31 @@ struct IdentityWindow: ~Copyable {
     hasher = MessageHasher(key: .random { .random(in: .min ... .max) })
   }
 
+  /// What was admitted so far stays.
+  mutating func begin() { recent.removeAll(keepingCapacity: true) }
+
+  /// What was admitted since `begin` was not: the window cannot forget, so it is kept in mind.
+  mutating func takeBack() {
+    withdrawn.formUnion(recent)
+    recent.removeAll(keepingCapacity: true)
+  }
+
   /// Remembers what is new.
-  mutating func admit(source: Int64, id: String, payload: [UInt8]) -> Answer {
+  /// - Parameter isCommitted: as a part of the store, and not of a group that may come to nothing.
+  mutating func admit(
+    source: Int64, id: String, payload: [UInt8], isCommitted: Bool = false
+  ) -> Answer {
     let scope: [8 of UInt8] = .init { UInt8(truncatingIfNeeded: source >> ($0 * 8)) }
     let hash = hasher.hash(
       scope: scope.span, kind: .string, id: id.utf8.span, scratch: &scratch)
     let digest = hasher.digest(payload.span)
-    switch window.check(hash, digest: digest) {
-    case .new:
-      window.insert(hash, digest: digest)
-      return .new
-    case .duplicate: return .duplicate
-    case .conflict: return .conflict
+    let answer = window.check(hash, digest: digest)
+    let wasWithdrawn = !withdrawn.isEmpty && withdrawn.remove(hash) != nil
+    guard answer == .new || wasWithdrawn else {
+      return answer == .conflict ? .conflict : .duplicate
     }
+    if answer == .new { window.insert(hash, digest: digest) }
+    if !isCommitted { recent.append(hash) }
+    return .new
   }
 }

@@ -271,4 +271,48 @@ import Testing
     try stage.restart()
     #expect(stage.engine.book["ND01"]?.readings == readings)
   }
+
+  // MARK: - Beside another hub
+
+  @Test(
+    "an engine that was overtaken decides as one that is made anew, and knows what it had taken")
+  func overtaken() throws {
+    let directory = try TestDirectory()
+    let store = try SQLiteStore(path: directory.path + "/hub.sqlite")
+    var (other, pair) = (Batches(), Batches())
+    other.gateway = "gw-2"
+    other.journal = JournalID(high: 0x4000, low: 0x8000_0000_0000_0002)
+    pair.gateway = "gw-3"
+    pair.journal = JournalID(high: 0x4000, low: 0x8000_0000_0000_0003)
+    func event(_ id: String, _ payload: String = "{\"rotation\":1}") -> Batches.Part {
+      .event(topic: "pumps/ND01/metrics", id: id, payload: payload)
+    }
+    var first = try Stage(store)
+    var second = try Stage(store)
+    // Both gateways of the site bring `a`; `b` and `c` come over one of them.
+    let mine = Batches().received(1, [event("a"), event("b"), .asset("ND02", "\"type\":\"esp\"")])
+    try first.take(other.received(1, [event("a"), event("c")]))
+    let early = second.engine.decide([mine], now: Batches.time, clock: second.clock)
+    #expect(early.events.count == 3)
+    #expect(throws: HubStoreError.self) { try store.commit(early) }
+    try second.engine.overtaken(by: store, clock: second.clock)
+    let again = second.engine.decide([mine], now: Batches.time, clock: second.clock)
+    var fresh = try Stage(store)
+    let anew = fresh.engine.decide([mine], now: Batches.time, clock: fresh.clock)
+    #expect(again.events == anew.events)
+    #expect(again.events.count == 2)
+    #expect(again.inboxes == anew.inboxes && again.outbox == anew.outbox)
+    #expect(again.assets == anew.assets)
+    try store.commit(again)
+    // Everything is known now, whichever gateway brings it, and by whichever of the two hubs.
+    let late = second.engine.decide(
+      [pair.received(1, [event("a"), event("b"), event("c")])], now: Batches.time,
+      clock: second.clock)
+    #expect(late.events.isEmpty)
+    #expect(second.engine.counts.duplicates == 3)
+    let other2 = second.engine.decide(
+      [pair.received(4, [event("b", "{\"rotation\":2}")])], now: Batches.time,
+      clock: second.clock)
+    #expect(other2.deadLetters.map(\.reason) == ["id-conflict"])
+  }
 }

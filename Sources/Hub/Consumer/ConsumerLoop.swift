@@ -101,7 +101,7 @@ package struct ConsumerLoop<Store: HubStore>: ~Copyable {
   private mutating func serveAll(_ engine: inout HubEngine) throws {
     while !control.isStopping {
       // What gateways are told first is what is there now, whoever has written it.
-      if try !store.isCurrent() { engine = try makeEngine() }
+      if try !store.isCurrent(engine.revision) { engine = try makeEngine() }
       do {
         try connectAndServe(&engine)
       } catch let error as MosquittoError {
@@ -296,7 +296,7 @@ package struct ConsumerLoop<Store: HubStore>: ~Copyable {
       // Another hub was faster: the same is decided once more, on what that one has left.
       try store.takeTurn()
       defer { store.endTurn() }
-      engine = try makeEngine()
+      try engine.overtaken(by: store, clock: clock)
       changes = engine.decide(received, now: now, clock: clock)
       if !changes.isEmpty, try !commit(changes) {
         throw HubStoreError(.conflict, "overtaken twice")

@@ -5,16 +5,12 @@ extension PostgresStore {
   /// One way to the server and back for all statements, a second one for COMMIT with its sync.
   package func commit(_ changes: HubChanges) throws(HubStoreError) {
     Failpoint.hubBeforeCommit.reach()
+    guard !changes.isEmpty else { return }
     let statements = Self.statements(of: changes)
-    try onWriter { (connection, revision) throws(PostgresError) in
-      guard let seen = revision else {
-        throw PostgresError.conflict("nothing was loaded to decide on")
-      }
-      // Not known until the end is.
-      revision = nil
+    try onWriter { (connection) throws(PostgresError) in
       let results = try connection.run(
-        Self.turn(after: seen) + statements.map(\.statement))
-      try Self.checkTurn(results, seen, position: changes.expectedPosition)
+        Self.turn(after: changes.expectedRevision) + statements.map(\.statement))
+      try Self.checkTurn(results, position: changes.expectedPosition)
       for (index, statement) in statements.enumerated() {
         guard let expected = statement.changedCount else { continue }
         guard results[index + Self.turnCount].changedCount == expected else {
@@ -23,7 +19,6 @@ extension PostgresStore {
       }
       Failpoint.hubMidTransaction.reach()
       _ = try connection.run([PostgresStatement("COMMIT")])
-      revision = seen + 1
     }
     Failpoint.hubAfterCommit.reach()
   }
@@ -31,26 +26,30 @@ extension PostgresStore {
   // MARK: - In turn
 
   private static let turnCount = 4
+  private static let anyRevision: Int64 = -1
 
-  /// Queues at the counter: whoever finds another revision than the one it has seen is too late.
-  private static func turn(after seen: Int64) -> [PostgresStatement] {
+  /// Queues at the counter: whoever finds another revision than the expected one is too late.
+  private static func turn(after revision: Int64?) -> [PostgresStatement] {
     [
       // What is read behind the lock is what the one before has left.
       PostgresStatement("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"),
       PostgresStatement(
         "SELECT pg_advisory_xact_lock_shared(\(PostgresSchema.Lock.turn.rawValue))"),
       PostgresStatement(
-        "UPDATE counters SET value = value + 1 WHERE name = 'revision' AND value = $1"
-      ) { $0.add(seen) },
+        """
+        UPDATE counters SET value = value + 1
+        WHERE name = 'revision' AND (value = $1 OR $1 = \(anyRevision))
+        """
+      ) { $0.add(revision ?? anyRevision) },
       PostgresStatement("SELECT max(position) FROM events"),
     ]
   }
 
   private static func checkTurn(
-    _ results: [PostgresResult], _ seen: Int64, position expected: UInt64
+    _ results: [PostgresResult], position expected: UInt64
   ) throws(PostgresError) {
     guard results[2].changedCount == 1 else {
-      throw PostgresError.conflict("another hub has written since revision \(seen)")
+      throw PostgresError.conflict("another hub has written meanwhile")
     }
     let position = UInt64(bitPattern: results[3].integer(0, 0) ?? 0)
     guard position == expected else {
@@ -62,17 +61,13 @@ extension PostgresStore {
     _ assets: [AssetState], at position: UInt64
   ) throws(HubStoreError) {
     let changes = assets.map { AssetChange(state: $0, expectedVersion: 0) }
-    try onWriter { (connection, revision) throws(PostgresError) in
-      guard let seen = revision else {
-        throw PostgresError.conflict("nothing was loaded to decide on")
-      }
+    try onWriter { (connection) throws(PostgresError) in
       let results = try connection.run(
-        Self.turn(after: seen)
+        Self.turn(after: nil)
           + [PostgresStatement("DELETE FROM assets")]
           + (changes.isEmpty ? [] : [Self.insert(changes)]))
-      try Self.checkTurn(results, seen, position: position)
+      try Self.checkTurn(results, position: position)
       _ = try connection.run([PostgresStatement("COMMIT")])
-      revision = seen + 1
     }
   }
 

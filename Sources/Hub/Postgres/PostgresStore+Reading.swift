@@ -2,7 +2,7 @@ package import GatewayCore
 
 extension PostgresStore {
   package func load() throws(HubStoreError) -> HubState {
-    try onWriter { (connection, revision) throws(PostgresError) in
+    try onWriter { (connection) throws(PostgresError) in
       let answers = try connection.run([
         // One picture, whoever writes meanwhile.
         PostgresStatement("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
@@ -21,7 +21,7 @@ extension PostgresStore {
         switch row.text(0) {
         case "publication": state.publication = row.unsigned(1)
         case "outbox": state.outboxNumber = row.unsigned(1)
-        case "revision": revision = row.integer(1)
+        case "revision": state.revision = row.integer(1)
         default: break
         }
       }
@@ -156,7 +156,7 @@ extension PostgresStore {
       $0.add(Int64(limit))
       if let asset = query.asset { $0.add(asset) }
     }
-    return try onWriter { (connection, _) throws(PostgresError) in
+    return try onWriter { (connection) throws(PostgresError) in
       let answer = try connection.run([statement])[0]
       var events: [HubEvent] = []
       events.reserveCapacity(answer.rowCount)
@@ -189,13 +189,13 @@ extension PostgresStore {
   private func one<Value: Sendable>(
     _ statement: PostgresStatement, _ read: (PostgresRow) -> Value
   ) throws(HubStoreError) -> Value? {
-    try onWriter { (connection, _) throws(PostgresError) in
+    try onWriter { (connection) throws(PostgresError) in
       try connection.run([statement])[0].rows.first.map(read)
     }
   }
 
   package func gaps(limit: Int) throws(HubStoreError) -> [GapRow] {
-    try onWriter { (connection, _) throws(PostgresError) in
+    try onWriter { (connection) throws(PostgresError) in
       let statement = PostgresStatement(
         """
         SELECT g.inbox, g.first, g.last, g.reason, g.topic, i.gateway, i.route, i.journal
@@ -214,7 +214,7 @@ extension PostgresStore {
   }
 
   package func deadLetters(limit: Int) throws(HubStoreError) -> [HubDeadLetter] {
-    try onWriter { (connection, _) throws(PostgresError) in
+    try onWriter { (connection) throws(PostgresError) in
       let statement = PostgresStatement(
         """
         SELECT time, topic, reason, detail, payload, byte_count FROM dead_letters
@@ -233,7 +233,7 @@ extension PostgresStore {
 
   package func save(_ snapshot: Snapshot) throws(HubStoreError) {
     let bytes = snapshot.encode()
-    try onWriter { (connection, _) throws(PostgresError) in
+    try onWriter { (connection) throws(PostgresError) in
       _ = try connection.run([
         PostgresStatement("BEGIN"),
         PostgresStatement(

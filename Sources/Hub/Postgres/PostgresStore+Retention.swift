@@ -2,7 +2,7 @@ package import GatewayCore
 
 extension PostgresStore {
   package func retention() throws(HubStoreError) -> RetentionMarks {
-    try onWriter { (connection, _) throws(PostgresError) in
+    try onWriter { (connection) throws(PostgresError) in
       Self.marks(try connection.run(Self.marking))
     }
   }
@@ -23,7 +23,7 @@ extension PostgresStore {
 
   package func setBaseline(_ snapshot: Snapshot) throws(HubStoreError) {
     let bytes = snapshot.encode()
-    try onWriter { (connection, _) throws(PostgresError) in
+    try onWriter { (connection) throws(PostgresError) in
       let answers = try connection.run([
         PostgresStatement("BEGIN"),
         PostgresStatement(
@@ -53,7 +53,7 @@ extension PostgresStore {
 
   /// The counter's row is locked first: of two hubs one finds that the other was there.
   package func retire(_ retirement: Retirement) throws(HubStoreError) {
-    try onWriter { (connection, _) throws(PostgresError) in
+    try onWriter { (connection) throws(PostgresError) in
       let answers = try connection.run(
         [
           PostgresStatement("BEGIN"),
@@ -131,7 +131,7 @@ extension PostgresStore {
       $0.add(start.nanoseconds)
       $0.add(Int64(limit))
     }
-    return try onWriter { (connection, _) throws(PostgresError) in
+    return try onWriter { (connection) throws(PostgresError) in
       try connection.run([statement])[0].rows.map { row in
         MetricSummary(
           asset: asset, metric: row.text(0), start: row.time(1),

@@ -6,8 +6,8 @@ import Synchronization
 /// (`synchronous_commit` is at least `on`, whatever the server's default).
 ///
 /// ## Several hubs
-/// Any number may write. `revision` in the database counts transactions; a store remembers the one
-/// it has seen last, and a commit that finds another is refused with `.conflict`: its hub loads and
+/// Any number may write. `revision` in the database counts commits; changes carry the one they were
+/// decided on, and a commit that finds another is refused with `.conflict`: its hub loads and
 /// decides anew. The counter's row is what commits queue at, so there is one order of them.
 /// One hub at a time publishes the outbox (`claimOutbox`).
 ///
@@ -37,8 +37,6 @@ package final class PostgresStore: HubStore {
   struct Line: ~Copyable, Sendable {
     let purpose: String
     var connection: PostgresConnection?
-    /// As of the last load or commit; nil: not known.
-    var revision: Int64?
     /// Asked for with `claimOutbox`: a new connection needs the lock again.
     var wantsOutbox = false
     var readsLog = false
@@ -58,7 +56,7 @@ package final class PostgresStore: HubStore {
     writer = Mutex(Line("store"))
     outboxLine = Mutex(Line("outbox"))
     do throws(HubStoreError) {
-      try onWriter { (_, _) throws(PostgresError) in }
+      try onWriter { (_) throws(PostgresError) in }
     } catch {
       guard access == .shared, error.code == .unavailable else { throw error }
     }
@@ -73,15 +71,9 @@ package final class PostgresStore: HubStore {
 
   /// Runs `body` on the connection of events and states, connecting first where that is needed.
   func onWriter<Result: Sendable>(
-    _ body: (inout PostgresConnection, inout Int64?) throws(PostgresError) -> Result
+    _ body: (inout PostgresConnection) throws(PostgresError) -> Result
   ) throws(HubStoreError) -> Result {
-    try writer.withLock { (line) throws(HubStoreError) in
-      var revision = line.revision
-      defer { line.revision = revision }
-      return try self.run(&line) { (connection) throws(PostgresError) in
-        try body(&connection, &revision)
-      }
-    }
+    try writer.withLock { (line) throws(HubStoreError) in try self.run(&line, body) }
   }
 
   /// As above, on the connection of the outbox, so that publishing and committing do not wait for
@@ -252,8 +244,8 @@ package final class PostgresStore: HubStore {
     }
   }
 
-  package func isCurrent() throws(HubStoreError) -> Bool {
-    try onWriter { (connection, revision) throws(PostgresError) in
+  package func isCurrent(_ revision: Int64?) throws(HubStoreError) -> Bool {
+    try onWriter { (connection) throws(PostgresError) in
       let answer = try connection.run([
         PostgresStatement("SELECT value FROM counters WHERE name = 'revision'")
       ])[0]

@@ -93,7 +93,9 @@ import Testing
     let list = try hub.command("assets")
     #expect(list.code == 0 && list.output.contains("ND20   online"))
     let json = try hub.command("assets", "--json", "ND07")
-    #expect(json.output.hasPrefix("{\"id\":\"ND07\",\"status\":\"online\",\"risk\":\"none\",\"registered\":true"))
+    #expect(
+      json.output.hasPrefix(
+        #"{"id":"ND07","status":"online","risk":"none","registered":true"#))
     #expect(try hub.command("events", "--asset", "ND03").output.contains("asset.created.v1"))
     #expect(try hub.command("gaps").output.split(separator: "\n").count == 1)
     #expect(try hub.command("assets", "--as-of", "1").output.split(separator: "\n").count == 2)

@@ -15,24 +15,6 @@ import Testing
 @Suite("hub processes", .serialized) struct HubProcessSuite {
   private static let kills = Environment.value(of: "PENSTOCK_HUB_KILLS").flatMap(Int.init) ?? 10
 
-  /// A broker that keeps what it has for an absent hub.
-  private func makeBroker() throws -> BrokerProcess {
-    var options = BrokerOptions()
-    options.maxQueuedMessages = 0
-    var broker = try BrokerProcess(name: "central", options: options)
-    try broker.start()
-    return broker
-  }
-
-  /// How often each sequence was applied.
-  private func applied(_ hub: HubUnderTest) throws -> [UInt64: Int] {
-    var counts: [UInt64: Int] = [:]
-    for event in try hub.events() {
-      counts[event.origin?.sequence.rawValue ?? 0, default: 0] += 1
-    }
-    return counts
-  }
-
   /// The last acceptance of `maker`'s topic that the broker keeps.
   private func acceptance(_ broker: borrowing BrokerProcess, _ topic: String) throws
     -> AcceptanceMessage?
@@ -52,7 +34,7 @@ import Testing
   func chain() throws {
     var field = try BrokerProcess(name: "field")
     try field.start()
-    let central = try makeBroker()
+    let central = try BrokerProcess.keeping()
     let hub = try HubUnderTest(centralPort: central.port)
     try hub.startConnected()
     let (fieldPort, centralPort) = (field.port, central.port)
@@ -113,7 +95,7 @@ import Testing
   private func killing(
     _ times: Int, environment: [String: String] = [:], seed: UInt64
   ) throws -> [UInt64: Int] {
-    let central = try makeBroker()
+    let central = try BrokerProcess.keeping()
     let hub = try HubUnderTest(centralPort: central.port)
     try hub.startConnected()
     try hub.stop()
@@ -141,9 +123,9 @@ import Testing
     }
     try hub.startConnected()
     try client.publish([(maker.topic, maker.readings(sent + 1...sent + 1))])
-    try hub.wait(for: "the last batch") { try applied(hub)[sent + 1] != nil }
+    try hub.wait(for: "the last batch") { try hub.appliedCounts()[sent + 1] != nil }
     // Everything that the broker still holds comes before the last batch in its queue.
-    let counts = try applied(hub)
+    let counts = try hub.appliedCounts()
     try hub.stop()
     let compared = try hub.command("rebuild", "--check")
     #expect(compared.code == 0, "\(compared.output)")
@@ -172,7 +154,7 @@ import Testing
   private func dying(
     at point: Failpoint, hit: Int = 3
   ) throws -> (applied: [UInt64: Int], published: [Client.Message]) {
-    let central = try makeBroker()
+    let central = try BrokerProcess.keeping()
     let follower = try Client(
       central.endpoint, id: "follower", filter: "penstock/v1/hub/hub-1/events/+")
     let hub = try HubUnderTest(centralPort: central.port)
@@ -197,7 +179,7 @@ import Testing
     }
     #expect(isDead, "the hub never came by \(point)")
     try hub.start()
-    try hub.wait(for: "everything") { try applied(hub).count == 200 }
+    try hub.wait(for: "everything") { try hub.appliedCounts().count == 200 }
     try hub.wait(for: "the outbox to be empty") {
       try hub.store().outboxBacklog().count == 0
     }
@@ -206,7 +188,7 @@ import Testing
     try follower.run(for: "all events") {
       Set(follower.messages.map(\.topic)).count == 200
     }
-    let counts = try applied(hub)
+    let counts = try hub.appliedCounts()
     try hub.stop()
     return (counts, follower.messages)
   }
@@ -236,7 +218,7 @@ import Testing
 
   @Test("without the inbox a death after the commit applies a batch twice; the control")
   func noInboxControl() throws {
-    let central = try makeBroker()
+    let central = try BrokerProcess.keeping()
     let hub = try HubUnderTest(centralPort: central.port)
     let environment = [HubSabotage.variable: HubSabotage.noInbox.rawValue]
     try hub.start(
@@ -252,14 +234,14 @@ import Testing
     try client.run(for: "the end of the hub") { hub.wasKilled() }
     try hub.start(environment: environment)
     try hub.wait(for: "the batch to come again") {
-      try applied(hub).values.contains { $0 == 2 }
+      try hub.appliedCounts().values.contains { $0 == 2 }
     }
     try hub.stop()
   }
 
   @Test("rows forgotten before they were published: a death loses them; the control")
   func markControl() throws {
-    let central = try makeBroker()
+    let central = try BrokerProcess.keeping()
     let hub = try HubUnderTest(centralPort: central.port)
     let follower = try Client(
       central.endpoint, id: "follower", filter: "penstock/v1/hub/hub-1/events/+")
@@ -277,7 +259,7 @@ import Testing
     try client.run(for: "the end of the hub") { hub.wasKilled() }
     try hub.start(environment: environment)
     try hub.wait(for: "the outbox to be empty") {
-      try applied(hub).count == 50 && hub.store().outboxBacklog().count == 0
+      try hub.appliedCounts().count == 50 && hub.store().outboxBacklog().count == 0
     }
     try hub.stop()
     try follower.run(for: "the broker to have nothing more") {
@@ -288,7 +270,7 @@ import Testing
 
   @Test("a follower keeps a state of its own; hub and follower are killed, and it is the hub's")
   func follows() throws {
-    let central = try makeBroker()
+    let central = try BrokerProcess.keeping()
     let hub = try HubUnderTest(centralPort: central.port)
     try hub.startConnected()
     let state = hub.path + "/follower.sqlite"
@@ -323,7 +305,7 @@ import Testing
 
   @Test("what is no envelope is kept aside with its reason, acknowledged and counted")
   func badEnvelopes() throws {
-    let central = try makeBroker()
+    let central = try BrokerProcess.keeping()
     let hub = try HubUnderTest(
       centralPort: central.port, lines: ["consume: {max_envelope: 64KiB}"])
     try hub.startConnected()
@@ -364,7 +346,7 @@ import Testing
   @Test(
     "a database that does not take the transaction: batches stay with the broker, nothing is lost")
   func databaseAway() throws {
-    let central = try makeBroker()
+    let central = try BrokerProcess.keeping()
     let hub = try HubUnderTest(centralPort: central.port)
     try hub.startConnected()
     let blocker = try DatabaseQueue(path: hub.database)
@@ -381,13 +363,13 @@ import Testing
       try db.execute(sql: "ROLLBACK")
     }
     try hub.wait(for: "the batch") { try hub.metric("penstock_hub_position") == 20 }
-    #expect(try applied(hub).values.allSatisfy { $0 == 1 })
+    #expect(try hub.appliedCounts().values.allSatisfy { $0 == 1 })
     try hub.stop()
   }
 
   @Test("a member of a shared subscription takes every batch once")
   func sharedSubscription() throws {
-    let central = try makeBroker()
+    let central = try BrokerProcess.keeping()
     let hub = try HubUnderTest(
       centralPort: central.port, lines: ["consume: {shared_group: hubs}"])
     try hub.startConnected()
@@ -397,7 +379,7 @@ import Testing
       try client.publish([(maker.topic, maker.readings(batch * 5 + 1...batch * 5 + 5))])
     }
     try hub.wait(for: "all of them") { try hub.metric("penstock_hub_position") == 100 }
-    #expect(try applied(hub).values.allSatisfy { $0 == 1 })
+    #expect(try hub.appliedCounts().values.allSatisfy { $0 == 1 })
     try hub.stop()
   }
 }

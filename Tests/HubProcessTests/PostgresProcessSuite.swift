@@ -26,23 +26,6 @@ struct PostgresProcessSuite {
     var line: String { "outbox: {reader: \(rawValue)}" }
   }
 
-  private func makeBroker(_ name: String = "central") throws -> BrokerProcess {
-    var options = BrokerOptions()
-    options.maxQueuedMessages = 0
-    var broker = try BrokerProcess(name: name, options: options)
-    try broker.start()
-    return broker
-  }
-
-  /// How often each sequence was applied.
-  private func applied(_ hub: HubUnderTest) throws -> [UInt64: Int] {
-    var counts: [UInt64: Int] = [:]
-    for event in try hub.events() {
-      counts[event.origin?.sequence.rawValue ?? 0, default: 0] += 1
-    }
-    return counts
-  }
-
   /// Numbers that followers count by, in the order in which they came.
   private func publications(_ messages: [Client.Message]) -> [Int] {
     messages.compactMap { message in
@@ -69,7 +52,7 @@ struct PostgresProcessSuite {
     let seed = UInt64.random(in: 0 ... .max)
     var generator = SplitMix64(seed: seed, stream: 0)
     let server = try PostgresServer()
-    let central = try makeBroker()
+    let central = try BrokerProcess.keeping()
     let follower = try Client(central.endpoint, id: "follower", filter: Self.filter)
     let hub = try HubUnderTest(
       centralPort: central.port, database: try server.makeDatabase(), lines: [reader.line])
@@ -99,8 +82,8 @@ struct PostgresProcessSuite {
     }
     try client.publish([(maker.topic, maker.assets(sent + 1...sent + 1))])
     sent += 1
-    try hub.wait(for: "the last batch") { try applied(hub)[sent] != nil }
-    let counts = try applied(hub)
+    try hub.wait(for: "the last batch") { try hub.appliedCounts()[sent] != nil }
+    let counts = try hub.appliedCounts()
     let (lost, twice) = ((1...sent).count { counts[$0] == nil }, counts.count { $0.value > 1 })
     let all = Int(sent)
     try follower.run(for: "everything to be out") {
@@ -121,7 +104,7 @@ struct PostgresProcessSuite {
   @Test("PUBACK before COMMIT: kills of the server lose events; the control of the test above")
   func killControl() throws {
     let server = try PostgresServer()
-    let central = try makeBroker()
+    let central = try BrokerProcess.keeping()
     // What is lost is not waited for.
     let hub = try HubUnderTest(
       centralPort: central.port, database: try server.makeDatabase(),
@@ -143,8 +126,8 @@ struct PostgresProcessSuite {
       try hub.wait(for: "the hub to be back") { try hub.metric("penstock_hub_connected") == 1 }
       try client.publish([(maker.topic, maker.assets(sent + 1...sent + 1))])
       sent += 1
-      try hub.wait(for: "the last batch") { try applied(hub)[sent] != nil }
-      isLost = try applied(hub).count < Int(sent)
+      try hub.wait(for: "the last batch") { try hub.appliedCounts()[sent] != nil }
+      isLost = try hub.appliedCounts().count < Int(sent)
     }
     #expect(isLost)
     try hub.stop()
@@ -164,7 +147,7 @@ struct PostgresProcessSuite {
     batches.append(maker.assets(431...450))
     var streams: [[Client.Message]] = []
     for reader in Reader.allCases {
-      let central = try makeBroker()
+      let central = try BrokerProcess.keeping()
       let follower = try Client(central.endpoint, id: "follower", filter: Self.filter)
       let hub = try HubUnderTest(
         centralPort: central.port, database: try server.makeDatabase(),
@@ -189,7 +172,7 @@ struct PostgresProcessSuite {
     at point: Failpoint, hit: Int = 2, _ environment: [String: String] = [:]
   ) throws -> (published: Set<Int>, firsts: [Int], left: Int) {
     let server = try PostgresServer()
-    let central = try makeBroker()
+    let central = try BrokerProcess.keeping()
     let follower = try Client(central.endpoint, id: "follower", filter: Self.filter)
     let hub = try HubUnderTest(
       centralPort: central.port, database: try server.makeDatabase(), lines: [Reader.log.line])
@@ -214,7 +197,7 @@ struct PostgresProcessSuite {
     }
     try follower.run(for: "the end of the hub") { isDead || hub.wasKilled() }
     try hub.start(environment: environment)
-    try hub.wait(for: "everything") { try applied(hub).count == 200 }
+    try hub.wait(for: "everything") { try hub.appliedCounts().count == 200 }
     try client.publish([(maker.topic, maker.assets(201...201))])
     try follower.run(for: "the last one") { publications(follower.messages).contains(201) }
     let numbers = publications(follower.messages)
@@ -282,7 +265,7 @@ struct PostgresProcessSuite {
   @Test("a server that is away for a while: batches stay with the broker, and the page says so")
   func serverAway() throws {
     let server = try PostgresServer()
-    let central = try makeBroker()
+    let central = try BrokerProcess.keeping()
     let database = try server.makeDatabase()
     let hub = try HubUnderTest(centralPort: central.port, database: database)
     try server.stop()
@@ -310,15 +293,15 @@ struct PostgresProcessSuite {
     #expect(try hub.metric("penstock_hub_position") == 20)
     try server.start()
     try hub.wait(for: "the second batch") { try hub.metric("penstock_hub_position") == 40 }
-    #expect(try applied(hub).values.allSatisfy { $0 == 1 })
-    #expect(try applied(hub).count == 40)
+    #expect(try hub.appliedCounts().values.allSatisfy { $0 == 1 })
+    #expect(try hub.appliedCounts().count == 40)
     #expect(try hub.stop() == 0)
   }
 
   @Test("commands look into PostgreSQL as they do into a file; rebuild needs it alone")
   func commands() throws {
     let server = try PostgresServer()
-    let central = try makeBroker()
+    let central = try BrokerProcess.keeping()
     let hub = try HubUnderTest(centralPort: central.port, database: try server.makeDatabase())
     try hub.startConnected()
     var maker = BatchMaker()
@@ -342,7 +325,7 @@ struct PostgresProcessSuite {
     arguments: [(true, Reader.relay), (false, .relay), (true, .log)])
   private func twoHubs(isShared: Bool, reader: Reader) throws {
     let server = try PostgresServer()
-    let central = try makeBroker()
+    let central = try BrokerProcess.keeping()
     let follower = try Client(central.endpoint, id: "follower", filter: Self.filter)
     let database = try server.makeDatabase()
     let lines = [
@@ -368,8 +351,8 @@ struct PostgresProcessSuite {
       }
     }
     let all = sent
-    try hubs[0].wait(for: "everything, \(isShared)") { try applied(hubs[0]).count == all }
-    #expect(try applied(hubs[0]).values.allSatisfy { $0 == 1 })
+    try hubs[0].wait(for: "everything, \(isShared)") { try hubs[0].appliedCounts().count == all }
+    #expect(try hubs[0].appliedCounts().values.allSatisfy { $0 == 1 })
     try follower.run(for: "everything to be out") {
       Set(publications(follower.messages)).count == all
     }
